@@ -1,1 +1,1 @@
-"""."""
+"""Data sources, augmentation and loading, on the host."""

@@ -1,7 +1,7 @@
 """What a data set is to jaxseg: named splits of images with index labels, on the host, one at a time."""
 
 from collections.abc import Sequence
-from typing import Protocol, TypedDict
+from typing import Protocol, TypedDict, runtime_checkable
 
 import numpy as np
 from jaxtyping import Shaped, UInt8
@@ -21,6 +21,7 @@ class Example(TypedDict):
     name: str
 
 
+@runtime_checkable
 class Source(Protocol):
     """A data set of a config. Implementations are frozen dataclasses; making one reads nothing from disk.
 

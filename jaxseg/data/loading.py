@@ -1,0 +1,113 @@
+"""From a data source to batches: Grain reads, augments, batches and prefetches; batch i depends on (seed, i) alone."""
+
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+import grain
+import numpy as np
+
+from jaxseg.data.augment import RandomCrop, Resize
+from jaxseg.data.source import Example
+from jaxseg.errors import InputError
+
+Transform = Callable[[Example, np.random.Generator], Example]
+
+
+def train_batches(
+    examples: Sequence[Any],
+    *,
+    batch_size: int,
+    crop_size: tuple[int, int],
+    image_size: tuple[int, int] | None = None,
+    augment: tuple[Transform, ...] = (),
+    seed: int,
+    start: int = 0,
+    workers: int = 0,
+    process_index: int = 0,
+    process_count: int = 1,
+) -> Iterator[dict[str, Any]]:
+    """Iterate over training batches without end, reshuffled every epoch.
+
+    Global batch i is the same for any number of processes, workers and restarts: order and augmentation are drawn from
+    (seed, position), and process p takes rows p, p + n, p + 2n ... of it.
+
+    Args:
+        examples: one split of a source.
+        batch_size: of the whole job.
+        crop_size: height and width of every image in the batch.
+        image_size: to which images are resized first, if given.
+        augment: transforms, in order, before the crop.
+        seed: of order and augmentation.
+        start: number of the first batch, to go on where a run stopped.
+        workers: processes that load; 0 loads in threads.
+        process_index: of this process.
+        process_count: of the job.
+
+    Yields:
+        ``image`` ``(b, h, w, c)`` as stored, ``label`` ``(b, h, w)`` uint8, further maps that transforms add, and ``name``, a list.
+
+    Raises:
+        InputError: if the batch does not split over the processes, or as the source finds bad files.
+    """
+    if batch_size % process_count:
+        raise InputError(f"batch_size={batch_size} does not split evenly over {process_count} processes.")
+    transforms = _pipeline(image_size, augment, crop_size)
+
+    def transform(example: Example, rng: np.random.Generator) -> Example:
+        for step in transforms:
+            example = step(example, rng)
+        return example
+
+    data = grain.MapDataset.source(examples).seed(seed).shuffle().repeat().random_map(transform)
+    data = data[process_index::process_count].batch(batch_size // process_count, batch_fn=stack)[start:]
+    iterator = data.to_iter_dataset(grain.ReadOptions(num_threads=4, prefetch_buffer_size=4 * batch_size // process_count))
+    if workers:
+        _parse_flags()
+        iterator = iterator.mp_prefetch(grain.MultiprocessingOptions(num_workers=workers))
+    return iter(iterator)
+
+
+def _pipeline(
+    image_size: tuple[int, int] | None, augment: tuple[Transform, ...], crop_size: tuple[int, int]
+) -> tuple[Transform, ...]:
+    resize = () if image_size is None else (Resize(image_size),)
+    return (*resize, *augment, RandomCrop(crop_size))
+
+
+def stack(examples: Sequence[Any]) -> dict[str, Any]:
+    """Stack examples of one shape into a batch; names stay a list."""
+    first = examples[0]
+    return {k: [e[k] for e in examples] if k == "name" else np.stack([e[k] for e in examples]) for k in first}  # type: ignore[literal-required]
+
+
+def eval_batches(
+    examples: Sequence[Any], *, batch_size: int, process_index: int = 0, process_count: int = 1
+) -> Iterator[dict[str, Any]]:
+    """Iterate once over a split, in batches of one image size each, this process's share of it.
+
+    Args:
+        examples: one split of a source.
+        batch_size: at most so many images; the last batches of each size hold fewer.
+        process_index: of this process, which takes examples ``process_index, process_index + process_count, ...``.
+        process_count: of the job.
+
+    Yields:
+        As :func:`train_batches`, unaugmented.
+    """
+    data = grain.MapDataset.source(examples)[process_index::process_count]
+    waiting: dict[tuple[int, ...], list[Example]] = {}
+    for example in data.to_iter_dataset(grain.ReadOptions(num_threads=4, prefetch_buffer_size=2 * batch_size)):
+        same = waiting.setdefault(example["image"].shape, [])
+        same.append(example)
+        if len(same) == batch_size:
+            yield stack(waiting.pop(example["image"].shape))
+    for rest in waiting.values():
+        yield stack(rest)
+
+
+def _parse_flags() -> None:
+    """Grain's worker processes read absl flags, which must have been parsed, even if there are none."""
+    from absl import flags
+
+    if not flags.FLAGS.is_parsed():
+        flags.FLAGS(["jaxseg"])

@@ -1,0 +1,156 @@
+"""What the drawn street scenes are drawn with: a pinhole camera over flat ground, a canvas that keeps labels, and noise."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+from jaxtyping import Float, Shaped, UInt8
+
+#: Canvas pixels per image pixel and side. Odd, so that the centre of an image pixel is the centre of a canvas pixel.
+SUPERSAMPLE = 3
+
+#: Nothing is drawn nearer to the camera than this, in metres.
+NEAR = 1.5
+
+#: An RGB colour, 0 to 255, possibly beyond while light is being applied.
+Colour = Float[np.ndarray, "3"]
+
+#: Points in metres: x to the right, y up from the ground, z ahead.
+Points = Float[np.ndarray, "*n 3"]
+
+
+@dataclass(frozen=True)
+class Camera:
+    """A pinhole camera that looks along a straight street over flat ground.
+
+    Attributes:
+        focal: focal length in canvas pixels.
+        horizon: canvas row of the horizon.
+        vanishing: canvas column of the street's vanishing point.
+        height: height above the ground in metres.
+    """
+
+    focal: float
+    horizon: float
+    vanishing: float
+    height: float
+
+    def project(self, points: Points) -> Float[np.ndarray, "*n 2"]:
+        """Return the canvas coordinates (column, row) of points in metres; depth is clipped to :data:`NEAR`."""
+        scale = self.focal / np.maximum(points[..., 2], NEAR)
+        seen = np.empty((*points.shape[:-1], 2))
+        seen[..., 0] = self.vanishing + points[..., 0] * scale
+        seen[..., 1] = self.horizon + (self.height - points[..., 1]) * scale
+        return seen
+
+
+class Canvas:
+    """Four channels, ``(h, w, 4)`` uint8: RGB and the class index, so that one stroke paints the pixel and its label."""
+
+    def __init__(self, height: int, width: int) -> None:
+        self.pixels = np.zeros((height, width, 4), np.uint8)
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """Height and width in canvas pixels."""
+        return self.pixels.shape[0], self.pixels.shape[1]
+
+    def polygon(self, points: Float[np.ndarray, "n 2"], colour: Colour, label: int) -> None:
+        """Fill a convex polygon given in canvas coordinates."""
+        cv2.fillConvexPoly(self.pixels, fixed_point(points), paint(colour, label), shift=_SHIFT)
+
+    def polygons(self, camera: Camera, strokes: Sequence[tuple[Points, Colour]], label: int) -> None:
+        """Fill convex polygons given in metres, one over the other."""
+        corners = fixed_point(camera.project(np.concatenate([points for points, _ in strokes])))
+        colours = np.stack([colour for _, colour in strokes]).clip(0, 255).tolist()
+        start = 0
+        for (points, _), colour in zip(strokes, colours):
+            stop = start + len(points)
+            cv2.fillConvexPoly(self.pixels, corners[start:stop], (*colour, label), shift=_SHIFT)
+            start = stop
+
+    def warp(self, texture: UInt8[np.ndarray, "r c 4"], corners: Float[np.ndarray, "4 2"]) -> None:
+        """Draw a texture in perspective; the corners are its top left, top right, bottom right and bottom left."""
+        height, width = self.shape
+        low = np.floor(corners.min(axis=0)).astype(int).clip(0, [width, height])
+        high = np.ceil(corners.max(axis=0)).astype(int).clip(0, [width, height]) + 1
+        left, top, right, bottom = int(low[0]), int(low[1]), min(int(high[0]), width), min(int(high[1]), height)
+        if right - left < 1 or bottom - top < 1:
+            return
+        rows, columns = texture.shape[:2]
+        source = np.array([[0, 0], [columns, 0], [columns, rows], [0, rows]], np.float32) - 0.5
+        target = (corners - [left, top] - 0.5).astype(np.float32)
+        matrix = cv2.getPerspectiveTransform(source, target)
+        size = (right - left, bottom - top)
+        warped = cv2.warpPerspective(texture, matrix, size, flags=cv2.INTER_NEAREST, borderMode=cv2.BORDER_REPLICATE)
+        mask = np.zeros(size[::-1], np.uint8)
+        cv2.fillConvexPoly(mask, fixed_point(corners - [left, top]), 255, shift=_SHIFT)
+        self.paste(warped, mask, top, left)
+
+    def paste(self, patch: UInt8[np.ndarray, "r c 4"], mask: UInt8[np.ndarray, "r c"], top: int, left: int) -> None:
+        """Copy a patch to ``(top, left)`` where its mask is not zero; what lies outside of the canvas is cut off."""
+        height, width = self.shape
+        rows = slice(max(0, -top), min(patch.shape[0], height - top))
+        columns = slice(max(0, -left), min(patch.shape[1], width - left))
+        if rows.stop <= rows.start or columns.stop <= columns.start:
+            return
+        region = self.pixels[top + rows.start : top + rows.stop, left + columns.start : left + columns.stop]
+        cv2.copyTo(patch[rows, columns], mask[rows, columns], region)
+
+
+_SHIFT = 4
+
+
+def fixed_point(points: Float[np.ndarray, "n 2"]) -> np.ndarray:
+    """Return the fixed-point coordinates that OpenCV draws with; its pixel centres are at the integers, ours half beyond."""
+    return (points * 2**_SHIFT - 2 ** (_SHIFT - 1)).astype(np.int32)
+
+
+def paint(colour: Colour, label: int) -> tuple[float, float, float, float]:
+    """Return the four channels of a colour with a class index."""
+    red, green, blue = colour.clip(0, 255)
+    return float(red), float(green), float(blue), float(label)
+
+
+def packed(colours: Float[np.ndarray, "*n 3"], label: int) -> Shaped[np.ndarray, "*n"]:
+    """Return colours with a class index as one uint32 each: the four channels of a pixel, which NumPy copies fastest so."""
+    pixels = np.full((*colours.shape[:-1], 4), label, np.uint8)
+    pixels[..., :3] = colours.clip(0, 255)
+    return pixels.view(np.uint32)[..., 0]
+
+
+def shade(
+    pixels: UInt8[np.ndarray, "r c 4"], light: Float[np.ndarray, "r c"] | UInt8[np.ndarray, "r c"]
+) -> UInt8[np.ndarray, "r c 4"]:
+    """Return pixels with their colours multiplied by ``light / 128`` and their class indices as they were."""
+    light = light.clip(0, 255).astype(np.uint8)
+    return cv2.multiply(pixels, cv2.merge([light, light, light, np.full_like(light, 128)]), scale=1 / 128)
+
+
+def rgb(red: float, green: float, blue: float) -> Colour:
+    """Return a colour from its channels, 0 to 255."""
+    return np.array([red, green, blue], np.float64)
+
+
+def jitter(rng: np.random.Generator, colour: Colour, tint: float = 10.0, light: float = 0.15) -> Colour:
+    """Return the colour with another tint (standard deviation) and brightness (largest relative change)."""
+    return colour * rng.uniform(1 - light, 1 + light) + rng.normal(0, tint, 3)
+
+
+def pick(rng: np.random.Generator, colours: Sequence[Colour], tint: float = 10.0, light: float = 0.15) -> Colour:
+    """Return one of the colours, varied as by :func:`jitter`."""
+    return jitter(rng, colours[int(rng.integers(len(colours)))], tint, light)
+
+
+def noise(
+    rng: np.random.Generator, height: int, width: int, cells: tuple[float, float], octaves: int = 3
+) -> Float[np.ndarray, "{height} {width}"]:
+    """Return fractal value noise of about zero mean and unit deviation; ``cells`` are the coarsest cells down and across."""
+    total = np.zeros((height, width), np.float32)
+    for octave in range(octaves):
+        rows = min(height, max(2, round(cells[0] * 2**octave)))
+        columns = min(width, max(2, round(cells[1] * 2**octave)))
+        grid = rng.standard_normal((rows, columns), dtype=np.float32) * np.float32(0.6**octave)
+        total += cv2.resize(grid, (width, height), interpolation=cv2.INTER_CUBIC)
+    return total

@@ -1,0 +1,102 @@
+"""The houses of the drawn street scenes."""
+
+import numpy as np
+from jaxtyping import Float, UInt8
+
+from jaxseg.data.scene_canvas import Camera, Canvas, Colour, noise, packed, pick, rgb, shade
+from jaxseg.data.scene_street import Weather
+
+BUILDING = 2
+
+FACADES = (
+    rgb(196, 178, 146), rgb(150, 84, 68), rgb(120, 66, 54), rgb(214, 206, 190), rgb(140, 150, 160), rgb(92, 94, 98),
+    rgb(120, 150, 185), rgb(176, 196, 214), rgb(206, 160, 110), rgb(124, 140, 104), rgb(210, 150, 140), rgb(66, 70, 78),
+    rgb(226, 222, 216), rgb(160, 130, 100), rgb(92, 110, 84),
+)  # fmt: skip
+ROOFS = (rgb(130, 66, 48), rgb(84, 84, 92), rgb(110, 88, 74), rgb(64, 66, 70), rgb(150, 96, 70), rgb(96, 112, 104))
+LAMPLIGHT = rgb(250, 214, 140)
+
+
+def facade(
+    rng: np.random.Generator, wall: Colour, glass: Colour, lamps: float, size: tuple[int, int]
+) -> UInt8[np.ndarray, "r c 4"]:
+    """Return the front of a house of ``size`` floors and bays: wall, windows, ledges, and a ground floor with door or shop."""
+    floors, bays = size
+    rows, columns = 14, 12
+    image = np.empty((floors * rows, bays * columns), np.uint32)
+    cells = image.reshape(floors, rows, bays, columns)
+    wide, tall = int(rng.integers(2, 4)), int(rng.integers(2, 4))
+    trim = wall * rng.uniform(0.55, 1.5)
+    frame, door, ledge = packed(np.stack([trim, trim * 0.5, wall * rng.uniform(0.6, 1.4)]), BUILDING)
+    lit = rng.random((floors, 1, bays, 1, 1)) < lamps
+    panes = packed(np.where(lit, LAMPLIGHT, glass * rng.uniform(0.6, 1.25, (floors, 1, bays, 1, 1))), BUILDING)
+    cells[...] = packed(wall, BUILDING)
+    cells[:, tall - 1 : rows - tall + 1, :, wide - 1 : columns - wide + 1] = frame
+    cells[:, tall : rows - tall, :, wide : columns - wide] = panes
+    if rng.random() < 0.5:
+        cells[:, tall : rows - tall, :, columns // 2] = frame
+    if rng.random() < 0.5:
+        cells[:, rows - 1] = ledge
+    if rng.random() < 0.6:
+        front, awning = packed(np.stack([pick(rng, FACADES, 10, 0.3), pick(rng, FACADES, 40, 0.3)]), BUILDING)
+        cells[-1] = front
+        cells[-1, 4:12, :, 1:-1] = panes[-1]
+        cells[-1, 2:5] = awning
+    cells[-1, 5:, int(rng.integers(bays)), 3:9] = door
+    courses = 5 * rng.standard_normal((floors * rows, 1), dtype=np.float32)
+    stains = 128 + 9 * noise(rng, floors * rows, bays * columns, (4 * floors, 4 * bays), 1) + courses
+    return shade(image.view(np.uint8).reshape(*image.shape, 4), stains)
+
+
+def _wall(x0: float, z0: float, x1: float, z1: float, low: float, high: float) -> Float[np.ndarray, "4 3"]:
+    return np.array([(x0, high, z0), (x1, high, z1), (x1, low, z1), (x0, low, z0)])
+
+
+def draw_house(
+    canvas: Canvas,
+    camera: Camera,
+    weather: Weather,
+    rng: np.random.Generator,
+    x: float,
+    span: tuple[float, float],
+    free: bool = True,
+) -> None:
+    """Paint a house beside the street.
+
+    Args:
+        canvas: what is painted on.
+        camera: what it is seen through.
+        weather: light and air.
+        rng: source of randomness.
+        x: where its front stands; it reaches away from 0.
+        span: where its front begins and ends, metres ahead.
+        free: whether its end wall can be seen, because no house adjoins it on the near side.
+    """
+    near, far = span
+    across = camera.project(np.array([(x, 0.0, near), (x, 0.0, far)]))[:, 0] / canvas.shape[1]
+    if not -0.1 < across[1] < 1.1:
+        return
+    height = float(rng.uniform(4.5, 9)) if rng.random() < 0.6 else float(rng.uniform(8, 18))
+    outward = 1.0 if x > 0 else -1.0
+    back = x + outward * 9.0
+    distance = 0.5 * (near + far)
+    wall = weather.through_air(pick(rng, FACADES, 12, 0.25), distance)
+    glass = weather.through_air(rgb(40, 48, 60) + weather.zenith * rng.uniform(0.0, 0.6), distance)
+    roof = weather.through_air(pick(rng, ROOFS, 10, 0.2), distance)
+    lit = 1 - 0.25 * weather.shadow - 0.3 * outward * weather.sun * weather.shadow
+    side = wall * (1.8 - lit)
+    floors, bays = max(1, round(height / 3)), max(1, round((far - near) / 2.5))
+    strokes: list[tuple[np.ndarray, Colour]] = []
+    if rng.random() < 0.55:
+        ridge, middle = height + rng.uniform(1.5, 3), x + outward * 4.5
+        slope = np.array([(x, height, near), (x, height, far), (middle, ridge, far), (middle, ridge, near)])
+        gable = np.array([(x, height, near), (middle, ridge, near), (back, height, near)])
+        strokes += [(slope, roof * lit), (gable, side)]
+    strokes.append((_wall(x, near, back, near, 0.0, height), side))
+    canvas.polygons(camera, strokes, BUILDING)
+    if free and 0 < across[0] < 1:
+        canvas.warp(facade(rng, side, glass, weather.lamps, (floors, 3)), camera.project(_wall(x, near, back, near, 0.0, height)))
+    if abs(across[1] - across[0]) > 0.01:
+        front = facade(rng, wall * lit, glass, weather.lamps, (floors, bays))
+        canvas.warp(front, camera.project(_wall(x, far, x, near, 0.0, height)))
+    canvas.polygons(camera, [(_wall(x, far, x, near, height - 0.12, height + 0.15), roof * 0.8)], BUILDING)
