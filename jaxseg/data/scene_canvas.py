@@ -1,7 +1,6 @@
-"""What the drawn street scenes are drawn with: a pinhole camera over flat ground, a canvas that keeps labels, and noise."""
+"""What the drawn street scenes are drawn on and with: a canvas that keeps labels, colours, and noise."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import cv2
 import numpy as np
@@ -10,43 +9,21 @@ from jaxtyping import Float, Shaped, UInt8
 #: Canvas pixels per image pixel and side. Odd, so that the centre of an image pixel is the centre of a canvas pixel.
 SUPERSAMPLE = 3
 
-#: Nothing is drawn nearer to the camera than this, in metres.
-NEAR = 1.5
-
 #: An RGB colour, 0 to 255, possibly beyond while light is being applied.
 Colour = Float[np.ndarray, "3"]
 
-#: Points in metres: x to the right, y up from the ground, z ahead.
-Points = Float[np.ndarray, "*n 3"]
+#: The four channels of a canvas: RGB and the class index.
+Pixels = UInt8[np.ndarray, "r c 4"]
 
-
-@dataclass(frozen=True)
-class Camera:
-    """A pinhole camera that looks along a straight street over flat ground.
-
-    Attributes:
-        focal: focal length in canvas pixels.
-        horizon: canvas row of the horizon.
-        vanishing: canvas column of the street's vanishing point.
-        height: height above the ground in metres.
-    """
-
-    focal: float
-    horizon: float
-    vanishing: float
-    height: float
-
-    def project(self, points: Points) -> Float[np.ndarray, "*n 2"]:
-        """Return the canvas coordinates (column, row) of points in metres; depth is clipped to :data:`NEAR`."""
-        scale = self.focal / np.maximum(points[..., 2], NEAR)
-        seen = np.empty((*points.shape[:-1], 2))
-        seen[..., 0] = self.vanishing + points[..., 0] * scale
-        seen[..., 1] = self.horizon + (self.height - points[..., 1]) * scale
-        return seen
+# Fractional bits of the coordinates that OpenCV draws with.
+_SHIFT = 4
 
 
 class Canvas:
-    """Four channels, ``(h, w, 4)`` uint8: RGB and the class index, so that one stroke paints the pixel and its label."""
+    """Four channels, ``(h, w, 4)`` uint8: RGB and the class index, so that one stroke paints the pixel and its label.
+
+    Coordinates are (column, row), continuous, with pixel centres at halves.
+    """
 
     def __init__(self, height: int, width: int) -> None:
         self.pixels = np.zeros((height, width, 4), np.uint8)
@@ -56,61 +33,49 @@ class Canvas:
         """Height and width in canvas pixels."""
         return self.pixels.shape[0], self.pixels.shape[1]
 
-    def polygon(self, points: Float[np.ndarray, "n 2"], colour: Colour, label: int) -> None:
-        """Fill a convex polygon given in canvas coordinates."""
-        cv2.fillConvexPoly(self.pixels, fixed_point(points), paint(colour, label), shift=_SHIFT)
-
-    def polygons(self, camera: Camera, strokes: Sequence[tuple[Points, Colour]], label: int) -> None:
-        """Fill convex polygons given in metres, one over the other."""
-        corners = fixed_point(camera.project(np.concatenate([points for points, _ in strokes])))
-        colours = np.stack([colour for _, colour in strokes]).clip(0, 255).tolist()
+    def polygons(self, corners: Float[np.ndarray, "n 2"], sizes: Sequence[int], colours: Sequence[Colour], label: int) -> None:
+        """Fill convex polygons, one over the other: of the corners, the first ``sizes[0]`` belong to the first, and so on."""
+        fixed = fixed_point(corners)
         start = 0
-        for (points, _), colour in zip(strokes, colours):
-            stop = start + len(points)
-            cv2.fillConvexPoly(self.pixels, corners[start:stop], (*colour, label), shift=_SHIFT)
-            start = stop
+        for size, colour in zip(sizes, np.stack(colours).clip(0, 255).tolist()):
+            cv2.fillConvexPoly(self.pixels, fixed[start : start + size], (*colour, label), shift=_SHIFT)
+            start += size
 
-    def warp(self, texture: UInt8[np.ndarray, "r c 4"], corners: Float[np.ndarray, "4 2"]) -> None:
+    def warp(self, texture: Pixels, corners: Float[np.ndarray, "4 2"]) -> None:
         """Draw a texture in perspective; the corners are its top left, top right, bottom right and bottom left."""
         height, width = self.shape
-        low = np.floor(corners.min(axis=0)).astype(int).clip(0, [width, height])
-        high = np.ceil(corners.max(axis=0)).astype(int).clip(0, [width, height]) + 1
-        left, top, right, bottom = int(low[0]), int(low[1]), min(int(high[0]), width), min(int(high[1]), height)
-        if right - left < 1 or bottom - top < 1:
+        left, top = (int(low) for low in np.floor(corners.min(axis=0)).clip(0, [width, height]))
+        right, bottom = (int(high) for high in np.ceil(corners.max(axis=0)).clip(0, [width, height]))
+        if right <= left or bottom <= top:
             return
         rows, columns = texture.shape[:2]
-        source = np.array([[0, 0], [columns, 0], [columns, rows], [0, rows]], np.float32) - 0.5
-        target = (corners - [left, top] - 0.5).astype(np.float32)
+        source = np.array([[0, 0], [columns, 0], [columns, rows], [0, rows]], np.float32) - np.float32(0.5)
+        target = (corners - [left + 0.5, top + 0.5]).astype(np.float32)
         matrix = cv2.getPerspectiveTransform(source, target)
         size = (right - left, bottom - top)
         warped = cv2.warpPerspective(texture, matrix, size, flags=cv2.INTER_NEAREST, borderMode=cv2.BORDER_REPLICATE)
         mask = np.zeros(size[::-1], np.uint8)
-        cv2.fillConvexPoly(mask, fixed_point(corners - [left, top]), 255, shift=_SHIFT)
+        fill_mask(mask, corners - [left, top], 255)
         self.paste(warped, mask, top, left)
 
-    def paste(self, patch: UInt8[np.ndarray, "r c 4"], mask: UInt8[np.ndarray, "r c"], top: int, left: int) -> None:
+    def paste(self, patch: Pixels, mask: UInt8[np.ndarray, "r c"], top: int, left: int) -> None:
         """Copy a patch to ``(top, left)`` where its mask is not zero; what lies outside of the canvas is cut off."""
         height, width = self.shape
         rows = slice(max(0, -top), min(patch.shape[0], height - top))
         columns = slice(max(0, -left), min(patch.shape[1], width - left))
-        if rows.stop <= rows.start or columns.stop <= columns.start:
-            return
-        region = self.pixels[top + rows.start : top + rows.stop, left + columns.start : left + columns.stop]
-        cv2.copyTo(patch[rows, columns], mask[rows, columns], region)
+        if rows.stop > rows.start and columns.stop > columns.start:
+            region = self.pixels[top + rows.start : top + rows.stop, left + columns.start : left + columns.stop]
+            cv2.copyTo(patch[rows, columns], mask[rows, columns], region)
 
 
-_SHIFT = 4
-
-
-def fixed_point(points: Float[np.ndarray, "n 2"]) -> np.ndarray:
-    """Return the fixed-point coordinates that OpenCV draws with; its pixel centres are at the integers, ours half beyond."""
+def fixed_point(points: Float[np.ndarray, "n 2"]) -> Shaped[np.ndarray, "n 2"]:
+    """Return the fixed-point coordinates that OpenCV draws with; its pixel centres are at the integers."""
     return (points * 2**_SHIFT - 2 ** (_SHIFT - 1)).astype(np.int32)
 
 
-def paint(colour: Colour, label: int) -> tuple[float, float, float, float]:
-    """Return the four channels of a colour with a class index."""
-    red, green, blue = colour.clip(0, 255)
-    return float(red), float(green), float(blue), float(label)
+def fill_mask(mask: UInt8[np.ndarray, "r c"], corners: Float[np.ndarray, "n 2"], value: int) -> None:
+    """Fill a convex polygon of a single-channel mask in place."""
+    cv2.fillConvexPoly(mask, fixed_point(corners), value, shift=_SHIFT)
 
 
 def packed(colours: Float[np.ndarray, "*n 3"], label: int) -> Shaped[np.ndarray, "*n"]:
@@ -120,10 +85,8 @@ def packed(colours: Float[np.ndarray, "*n 3"], label: int) -> Shaped[np.ndarray,
     return pixels.view(np.uint32)[..., 0]
 
 
-def shade(
-    pixels: UInt8[np.ndarray, "r c 4"], light: Float[np.ndarray, "r c"] | UInt8[np.ndarray, "r c"]
-) -> UInt8[np.ndarray, "r c 4"]:
-    """Return pixels with their colours multiplied by ``light / 128`` and their class indices as they were."""
+def shade(pixels: Pixels, light: Shaped[np.ndarray, "r c"]) -> Pixels:
+    """Return pixels with their colours multiplied by ``light / 128``, light 0 to 255, and their class indices as they were."""
     light = light.clip(0, 255).astype(np.uint8)
     return cv2.multiply(pixels, cv2.merge([light, light, light, np.full_like(light, 128)]), scale=1 / 128)
 

@@ -1,10 +1,10 @@
 """The houses of the drawn street scenes."""
 
 import numpy as np
-from jaxtyping import Float, UInt8
+from jaxtyping import Float
 
-from jaxseg.data.scene_canvas import Camera, Canvas, Colour, noise, packed, pick, rgb, shade
-from jaxseg.data.scene_street import Weather
+from jaxseg.data.scene_canvas import Colour, Pixels, noise, packed, pick, rgb, shade
+from jaxseg.data.scene_view import Stroke, View
 
 BUILDING = 2
 
@@ -17,11 +17,8 @@ ROOFS = (rgb(130, 66, 48), rgb(84, 84, 92), rgb(110, 88, 74), rgb(64, 66, 70), r
 LAMPLIGHT = rgb(250, 214, 140)
 
 
-def facade(
-    rng: np.random.Generator, wall: Colour, glass: Colour, lamps: float, size: tuple[int, int]
-) -> UInt8[np.ndarray, "r c 4"]:
-    """Return the front of a house of ``size`` floors and bays: wall, windows, ledges, and a ground floor with door or shop."""
-    floors, bays = size
+def facade(rng: np.random.Generator, wall: Colour, glass: Colour, lamps: float, floors: int, bays: int) -> Pixels:
+    """Return the front of a house: wall, windows, ledges, and a ground floor with a door or a shop."""
     rows, columns = 14, 12
     image = np.empty((floors * rows, bays * columns), np.uint32)
     cells = image.reshape(floors, rows, bays, columns)
@@ -52,28 +49,18 @@ def _wall(x0: float, z0: float, x1: float, z1: float, low: float, high: float) -
     return np.array([(x0, high, z0), (x1, high, z1), (x1, low, z1), (x0, low, z0)])
 
 
-def draw_house(
-    canvas: Canvas,
-    camera: Camera,
-    weather: Weather,
-    rng: np.random.Generator,
-    x: float,
-    span: tuple[float, float],
-    free: bool = True,
-) -> None:
-    """Paint a house beside the street.
+def draw_house(view: View, x: float, near: float, far: float, free: bool = True) -> None:
+    """Paint a house beside the street, from ``near`` to ``far`` metres ahead.
 
     Args:
-        canvas: what is painted on.
-        camera: what it is seen through.
-        weather: light and air.
-        rng: source of randomness.
+        view: what to paint on and through.
         x: where its front stands; it reaches away from 0.
-        span: where its front begins and ends, metres ahead.
+        near: where its front begins.
+        far: where its front ends.
         free: whether its end wall can be seen, because no house adjoins it on the near side.
     """
-    near, far = span
-    across = camera.project(np.array([(x, 0.0, near), (x, 0.0, far)]))[:, 0] / canvas.shape[1]
+    rng, weather = view.rng, view.weather
+    across = view.camera.project(np.array([(x, 0.0, near), (x, 0.0, far)]))[:, 0] / view.canvas.shape[1]
     if not -0.1 < across[1] < 1.1:
         return
     height = float(rng.uniform(4.5, 9)) if rng.random() < 0.6 else float(rng.uniform(8, 18))
@@ -86,17 +73,15 @@ def draw_house(
     lit = 1 - 0.25 * weather.shadow - 0.3 * outward * weather.sun * weather.shadow
     side = wall * (1.8 - lit)
     floors, bays = max(1, round(height / 3)), max(1, round((far - near) / 2.5))
-    strokes: list[tuple[np.ndarray, Colour]] = []
+    strokes: list[Stroke] = []
     if rng.random() < 0.55:
         ridge, middle = height + rng.uniform(1.5, 3), x + outward * 4.5
         slope = np.array([(x, height, near), (x, height, far), (middle, ridge, far), (middle, ridge, near)])
         gable = np.array([(x, height, near), (middle, ridge, near), (back, height, near)])
         strokes += [(slope, roof * lit), (gable, side)]
-    strokes.append((_wall(x, near, back, near, 0.0, height), side))
-    canvas.polygons(camera, strokes, BUILDING)
+    end, front = _wall(x, near, back, near, 0.0, height), _wall(x, far, x, near, 0.0, height)
+    view.fill([*strokes, (end, side)], BUILDING)
     if free and 0 < across[0] < 1:
-        canvas.warp(facade(rng, side, glass, weather.lamps, (floors, 3)), camera.project(_wall(x, near, back, near, 0.0, height)))
-    if abs(across[1] - across[0]) > 0.01:
-        front = facade(rng, wall * lit, glass, weather.lamps, (floors, bays))
-        canvas.warp(front, camera.project(_wall(x, far, x, near, 0.0, height)))
-    canvas.polygons(camera, [(_wall(x, far, x, near, height - 0.12, height + 0.15), roof * 0.8)], BUILDING)
+        view.canvas.warp(facade(rng, side, glass, weather.lamps, floors, 3), view.camera.project(end))
+    view.canvas.warp(facade(rng, wall * lit, glass, weather.lamps, floors, bays), view.camera.project(front))
+    view.fill([(_wall(x, far, x, near, height - 0.12, height + 0.15), roof * 0.8)], BUILDING)

@@ -1,1 +1,18 @@
-"""."""
+"""Pure array functions under every network: convolutions, pooling with indices, resizing."""
+
+from jaxseg.ops.adaptive import adaptive_avg_pool
+from jaxseg.ops.convolution import conv2d
+from jaxseg.ops.pooling import max_pool, max_pool_with_argmax, max_unpool
+from jaxseg.ops.resize import resize
+from jaxseg.ops.transposed import bilinear_kernel, conv_transpose2d
+
+__all__ = [
+    "adaptive_avg_pool",
+    "bilinear_kernel",
+    "conv2d",
+    "conv_transpose2d",
+    "max_pool",
+    "max_pool_with_argmax",
+    "max_unpool",
+    "resize",
+]

@@ -1,1 +1,5 @@
-"""."""
+"""The backbones, one file per paper: features of an image, finest first."""
+
+from jaxseg.models.backbones.vit import ViT
+
+__all__ = ["ViT"]

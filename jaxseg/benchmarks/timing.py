@@ -1,0 +1,39 @@
+"""Timing of alternatives, interleaved, so that whatever else the machine does meets all of them alike."""
+
+import time
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import jax
+from jax import lax
+
+#: Repetitions of an operation in one timed call: memory is then fresh once, as inside a train step, and not every time.
+REPEATS = 4
+
+
+def interleaved(runs: Mapping[str, Callable[[], Any]], rounds: int) -> dict[str, float]:
+    """Return the shortest of ``rounds`` durations of every run, in seconds, after one round that does not count."""
+    best = dict.fromkeys(runs, float("inf"))
+    for n in range(rounds + 1):
+        for name, run in runs.items():
+            start = time.perf_counter()
+            jax.block_until_ready(run())
+            if n:
+                best[name] = min(best[name], time.perf_counter() - start)
+    return best
+
+
+def repeated(function: Callable[..., Any], *args: Any) -> Callable[[], Any]:
+    """Compile :data:`REPEATS` calls of ``function``, one after the other, that XLA can neither merge nor hoist."""
+
+    def body(_: int, state: tuple[Any, Any]) -> tuple[Any, Any]:
+        out, args = state
+        args = lax.optimization_barrier((args, out))[0]
+        return function(*args), args
+
+    def run(*args: Any) -> Any:
+        blank = jax.tree.map(lambda s: jax.numpy.zeros(s.shape, s.dtype), jax.eval_shape(function, *args))
+        return lax.fori_loop(0, REPEATS, body, (blank, args))[0]
+
+    compiled = jax.jit(run).lower(*args).compile()
+    return lambda: compiled(*args)

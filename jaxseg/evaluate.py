@@ -1,0 +1,44 @@
+"""Evaluate a trained network: ``python -m jaxseg.evaluate --workdir runs/setr-scenes``."""
+
+import argparse
+import json
+
+from jaxseg import console
+from jaxseg.evaluation import evaluate, json_scores
+from jaxseg.inference import load
+
+EXAMPLE = """examples:
+  python -m jaxseg.evaluate --workdir runs/setr-scenes
+  python -m jaxseg.evaluate --workdir runs/unet-camvid --split test --set data.root=~/data/CamVid --json"""
+
+
+def main(argv: list[str] | None = None) -> None:
+    """Run the command line."""
+    parser = argparse.ArgumentParser(
+        prog="python -m jaxseg.evaluate",
+        description=__doc__,
+        epilog=EXAMPLE,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--split", help="of the run's data; default: the one evaluated in training")
+    parser.add_argument("--json", action="store_true", help="print the scores as JSON, in [0, 1], absent classes as null")
+    console.add_run_flags(parser)
+    args = parser.parse_args(argv)
+    with console.reporting_errors():
+        console.use_compilation_cache()
+        predictor = load(args.workdir, checkpoint=args.checkpoint, overrides=tuple(args.set), trusted=tuple(args.trust))
+        data = predictor.config.data
+        split = args.split or predictor.config.eval_split
+        scores = evaluate(predictor, data.split(split))
+        if args.json:
+            print(
+                json.dumps(
+                    {"workdir": str(args.workdir), "split": split, **json_scores(scores, data.class_names)}, allow_nan=False
+                )
+            )
+        else:
+            console.results.print(console.score_table(scores, data.class_names))
+
+
+if __name__ == "__main__":
+    main()

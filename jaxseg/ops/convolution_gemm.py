@@ -1,0 +1,155 @@
+"""Convolutions and their gradients as few, large matrix products."""
+
+from dataclasses import replace
+
+import jax.numpy as jnp
+from jax import Array, lax
+
+from jaxseg.ops.convolution_native import Geometry, native
+
+#: Above this many elements, the columns of a kernel's gradient are built for a band of rows at a time.
+BAND = 1 << 20
+
+#: Up to this many taps, strided windows are sliced tap by tap; above, strides become channels first.
+FEW_TAPS = 16
+
+
+def fit(x: Array, geometry: Geometry) -> Array:
+    """Pad ``x``, or crop it where padding is negative or rows at the end are never read."""
+    edges = []
+    axes = zip(geometry.size, geometry.output_size, geometry.window, geometry.strides, geometry.sides, geometry.rate, strict=True)
+    for n, m, k, s, (before, _), r in axes:
+        edges.append((before, (m - 1) * s + r * (k - 1) + 1 - n - before, 0))
+    return lax.pad(x, jnp.zeros((), x.dtype), [(0, 0, 0), *edges, (0, 0, 0)])
+
+
+def windows(x: Array, geometry: Geometry) -> list[Array]:
+    """Return the view of a fitted ``x`` under every tap of the kernel, row-major: strided slices of the output's size."""
+    (rows, columns), (si, sj), (ri, rj) = geometry.output_size, geometry.strides, geometry.rate
+    return [
+        x[:, i * ri : i * ri + (rows - 1) * si + 1 : si, j * rj : j * rj + (columns - 1) * sj + 1 : sj]
+        for i in range(geometry.window[0])
+        for j in range(geometry.window[1])
+    ]
+
+
+def pointwise_output(x: Array, kernel: Array, geometry: Geometry) -> Array:
+    """1x1: slice, then one product."""
+    (view,) = windows(fit(x, geometry), geometry)
+    return lax.dot_general(view, kernel[0, 0], (((3,), (0,)), ((), ())), precision=geometry.precision)
+
+
+def pointwise_input_gradient(g: Array, kernel: Array, geometry: Geometry) -> Array:
+    """1x1: one product, then spread over the strides."""
+    spread = lax.dot_general(g, kernel[0, 0], (((3,), (1,)), ((), ())), precision=geometry.precision)
+    edges = []
+    for n, m, s, (before, _) in zip(geometry.size, geometry.output_size, geometry.strides, geometry.sides, strict=True):
+        edges.append((-before, n + before - (m - 1) * s - 1, s - 1))
+    return lax.pad(spread, jnp.zeros((), g.dtype), [(0, 0, 0), *edges, (0, 0, 0)])
+
+
+def output(x: Array, kernel: Array, geometry: Geometry) -> Array:
+    """Gather the columns under the taps, then one product."""
+    columns = _columns(fit(x, geometry), geometry)
+    return lax.dot_general(columns, kernel.reshape(-1, kernel.shape[3]), (((3,), (0,)), ((), ())), precision=geometry.precision)
+
+
+def kernel_gradient(x: Array, g: Array, geometry: Geometry) -> Array:
+    """Gather the columns under the taps, then one product over batch and plane; for a large plane band by band."""
+    (kh, kw), (si, sj) = geometry.window, geometry.strides
+    if (si, sj) != (1, 1) and geometry.rate == (1, 1) and kh * kw > FEW_TAPS:
+        return _strides_to_channels(x, g, geometry)
+    x, c, o = fit(x, geometry), x.shape[3], g.shape[3]
+    rows, columns = geometry.output_size
+    band = max(1, BAND // (x.shape[0] * columns * kh * kw * c))
+    flat = _contract(g, _columns(x, geometry), geometry) if band >= rows else _banded(x, g, geometry, band)
+    return flat.reshape(o, kh, kw, c).transpose(1, 2, 3, 0)
+
+
+def _columns(x: Array, geometry: Geometry) -> Array:
+    views = windows(x, geometry)
+    return views[0] if len(views) == 1 else jnp.concatenate(views, axis=3)
+
+
+def _contract(g: Array, columns: Array, geometry: Geometry) -> Array:
+    # The output's channels first: the other way round takes 1.5 times as long where they are few.
+    return lax.dot_general(g, columns, (((0, 1, 2), (0, 1, 2)), ((), ())), precision=geometry.precision)
+
+
+def _banded(x: Array, g: Array, geometry: Geometry, band: int) -> Array:
+    """Sum over bands of rows, so that the columns of one stay in the cache and cost little memory."""
+    rows = geometry.output_size[0]
+    band = max(n for n in range(1, band + 1) if rows % n == 0)
+    step, span = geometry.strides[0], geometry.rate[0] * (geometry.window[0] - 1) + 1
+    tall = (band - 1) * step + span
+    part = replace(geometry, size=(tall, x.shape[2]), sides=((0, 0), (0, 0)))
+
+    def add(total: Array, n: Array) -> tuple[Array, None]:
+        some = lax.dynamic_slice_in_dim(x, n * band * step, tall, 1)
+        return total + _contract(lax.dynamic_slice_in_dim(g, n * band, band, 1), _columns(some, part), part), None
+
+    shape = (g.shape[3], geometry.window[0] * geometry.window[1] * x.shape[3])
+    return lax.scan(add, jnp.zeros(shape, x.dtype), jnp.arange(rows // band))[0]
+
+
+def _folded(geometry: Geometry) -> Geometry:
+    """Return the stride-1 convolution that a strided one is, once every ``stride x stride`` block of pixels is one pixel."""
+    window = tuple(-(-k // s) for k, s in zip(geometry.window, geometry.strides, strict=True))
+    size = tuple(m + q - 1 for m, q in zip(geometry.output_size, window, strict=True))
+    return Geometry(size=(size[0], size[1]), window=(window[0], window[1]), precision=geometry.precision)
+
+
+def _strides_to_channels(x: Array, g: Array, geometry: Geometry) -> Array:
+    """Make every block of ``stride x stride`` pixels one pixel: few taps with more channels."""
+    (si, sj), (kh, kw), folded = geometry.strides, geometry.window, _folded(geometry)
+    b, c = x.shape[0], x.shape[3]
+    (h, w), (qh, qw) = folded.size, folded.window
+    edges = [
+        (p, n * s - m - p, 0) for p, n, s, m in zip((q[0] for q in geometry.sides), (h, w), (si, sj), geometry.size, strict=True)
+    ]
+    x = lax.pad(x, jnp.zeros((), x.dtype), [(0, 0, 0), *edges, (0, 0, 0)])
+    x = x.reshape(b, h, si, w, sj, c).transpose(0, 1, 3, 2, 4, 5).reshape(b, h, w, si * sj * c)
+    blocks = kernel_gradient(x, g, folded).reshape(qh, qw, si, sj, c, -1).transpose(0, 2, 1, 3, 4, 5)
+    return blocks.reshape(qh * si, qw * sj, c, -1)[:kh, :kw]
+
+
+def subpixel(g: Array, kernel: Array, geometry: Geometry) -> Array:
+    """Return the input's gradient of a strided convolution, a transposed convolution, as a dense one.
+
+    Pixel ``s m + r`` of the padded input is reached by the taps ``s q + r`` from output ``m - q``: a stride-1 convolution of
+    ``g`` with ``ceil(k / s)`` taps makes the ``s x s`` pixels of a block as channels. Shi et al., Real-Time Single Image and
+    Video Super-Resolution Using an Efficient Sub-Pixel Convolutional Neural Network, CVPR 2016.
+    """
+    (si, sj), folded = geometry.strides, _folded(geometry)
+    (h, w), (qh, qw) = folded.size, folded.window
+    kh, kw, c, o = kernel.shape
+    kernel = jnp.pad(kernel, ((0, qh * si - kh), (0, qw * sj - kw), (0, 0), (0, 0)))
+    kernel = kernel.reshape(qh, si, qw, sj, c, o).transpose(0, 2, 5, 1, 3, 4).reshape(qh, qw, o, si * sj * c)
+    if (qh, qw) == (1, 1):
+        blocks = lax.dot_general(g, kernel[0, 0], (((3,), (0,)), ((), ())), precision=geometry.precision)
+    else:
+        full = Geometry(
+            size=geometry.output_size,
+            window=(qh, qw),
+            sides=((qh - 1, qh - 1), (qw - 1, qw - 1)),
+            precision=geometry.precision,
+        )
+        blocks = native(g, lax.rev(kernel, (0, 1)), face="output", geometry=full)
+    x = blocks.reshape(-1, h, w, si, sj, c).transpose(0, 1, 3, 2, 4, 5).reshape(-1, h * si, w * sj, c)
+    edges = [(-p, n + p - m * s, 0) for (p, _), n, m, s in zip(geometry.sides, geometry.size, (h, w), (si, sj), strict=True)]
+    return lax.pad(x, jnp.zeros((), x.dtype), [(0, 0, 0), *edges, (0, 0, 0)])
+
+
+def grouped_kernel_gradient(x: Array, g: Array, geometry: Geometry) -> Array:
+    """One product per tap, with the groups as its batch."""
+    n = geometry.groups
+    x = fit(x, geometry)
+    split = g.reshape(*g.shape[:3], n, -1)
+    taps = [
+        lax.dot_general(
+            view.reshape(*view.shape[:3], n, -1), split, (((0, 1, 2), (0, 1, 2)), ((3,), (3,))), precision=geometry.precision
+        )
+        for view in windows(x, geometry)
+    ]
+    kernel = jnp.stack(taps).transpose(0, 2, 1, 3)
+    return kernel.reshape(*geometry.window, kernel.shape[1], -1)

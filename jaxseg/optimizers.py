@@ -1,0 +1,96 @@
+"""Optimizers as segmentation papers use them, each a chain of optax transformations over a learning rate schedule.
+
+A config may equally name an optimizer of optax itself: ``optimizer=functools.partial(optax.lion, weight_decay=0.1)``. These add
+what the papers need: weight decay on kernels alone, clipping by the global norm, a faster head.
+"""
+
+from typing import Any
+
+import jax
+import optax
+from jaxtyping import PyTree
+
+from jaxseg.errors import InputError
+
+
+def sgd(
+    learning_rate: optax.ScalarOrSchedule,
+    *,
+    momentum: float = 0.9,
+    nesterov: bool = False,
+    weight_decay: float = 0.0,
+    clip_norm: float | None = None,
+    head_multiplier: float = 1.0,
+) -> optax.GradientTransformation:
+    """Stochastic gradient descent with momentum; weight decay is added to the gradient, as Caffe and PyTorch do.
+
+    Args:
+        learning_rate: or its schedule.
+        momentum: share of the velocity kept per step.
+        nesterov: look-ahead momentum.
+        weight_decay: L2 coefficient, on kernels alone (:func:`decays`).
+        clip_norm: largest global norm of the gradients; ``None`` leaves them.
+        head_multiplier: learning rate of everything outside the backbone, as a multiple.
+    """
+    decay = optax.add_decayed_weights(weight_decay, mask=decays) if weight_decay else optax.identity()
+    core = optax.sgd(learning_rate, momentum=momentum, nesterov=nesterov)
+    return optax.chain(_clip(clip_norm), decay, core, _faster_head(head_multiplier))
+
+
+def adamw(
+    learning_rate: optax.ScalarOrSchedule,
+    *,
+    b1: float = 0.9,
+    b2: float = 0.999,
+    epsilon: float = 1e-8,
+    weight_decay: float = 0.01,
+    clip_norm: float | None = None,
+    head_multiplier: float = 1.0,
+) -> optax.GradientTransformation:
+    """Adam with decoupled weight decay (Loshchilov and Hutter, https://arxiv.org/abs/1711.05101, Algorithm 2).
+
+    Args:
+        learning_rate: or its schedule.
+        b1: decay of the first moment.
+        b2: decay of the second moment.
+        epsilon: added to the root of the second moment.
+        weight_decay: coefficient, multiplied by the learning rate, on kernels alone (:func:`decays`).
+        clip_norm: largest global norm of the gradients; ``None`` leaves them.
+        head_multiplier: learning rate of everything outside the backbone, as a multiple.
+    """
+    core = optax.adamw(learning_rate, b1=b1, b2=b2, eps=epsilon, weight_decay=weight_decay, mask=decays)
+    return optax.chain(_clip(clip_norm), core, _faster_head(head_multiplier))
+
+
+def decays(params: PyTree) -> PyTree:
+    """Return for each parameter whether weight decay applies: to kernels, never to biases, norms, tokens or position tables."""
+    return jax.tree_util.tree_map_with_path(lambda path, _: _key(path[-1]) == "kernel", params)
+
+
+def in_backbone(params: PyTree) -> PyTree:
+    """Return for each parameter whether it belongs to the network's ``backbone``; the rest is the head."""
+    return jax.tree_util.tree_map_with_path(lambda path, _: _key(path[0]) == "backbone", params)
+
+
+def _key(entry: Any) -> str:
+    return str(getattr(entry, "key", entry))
+
+
+def _clip(norm: float | None) -> optax.GradientTransformation:
+    return optax.identity() if norm is None else optax.clip_by_global_norm(norm)
+
+
+def _faster_head(multiplier: float) -> optax.GradientTransformation:
+    if multiplier == 1.0:
+        return optax.identity()
+
+    def head(params: PyTree) -> PyTree:
+        inside = in_backbone(params)
+        if not any(jax.tree.leaves(inside)):
+            raise InputError(
+                f"head_multiplier={multiplier} needs a network with a `backbone`, and this one has none: "
+                "every parameter would count as the head. Set optimizer.head_multiplier=1.0 and raise the learning rate."
+            )
+        return jax.tree.map(lambda x: not x, inside)
+
+    return optax.masked(optax.scale(multiplier), head)

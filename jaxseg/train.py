@@ -1,0 +1,185 @@
+"""Train a network: ``python -m jaxseg.train --config configs/setr.py``."""
+
+import argparse
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+from jax.sharding import Mesh
+from jaxtyping import PRNGKeyArray
+
+from jaxseg import console, sharding, visualize, workdirs
+from jaxseg.checkpoints import Checkpoints
+from jaxseg.config import Config, load
+from jaxseg.data.loading import train_batches
+from jaxseg.evaluation import evaluate
+from jaxseg.inference import Predictor
+from jaxseg.reporting import Report
+from jaxseg.step import TrainState, compile_update, create_state
+
+EXAMPLE = """examples:
+  python -m jaxseg.train --config configs/setr.py
+  python -m jaxseg.train --config configs/unet.py:camvid --set data.root=~/data/CamVid --set steps=2000
+The same command again goes on from the last checkpoint."""
+
+
+def train(config: Config, workdir: Path) -> dict[str, Any]:
+    """Train, or go on training, until ``config.steps``.
+
+    Args:
+        config: of the run.
+        workdir: takes config.json, checkpoints, TensorBoard files, pictures and, at the end, scores.json.
+
+    Returns:
+        The scores on the evaluation split after the last step.
+
+    Raises:
+        InputError: for bad data, a ``workdir`` of another run or one that cannot be written, or a loss that is not finite.
+    """
+    workdirs.open_run(workdir, config)
+    examples, validation = config.data.split("train"), config.data.split(config.eval_split)
+    mesh = sharding.data_mesh(config.batch_size)
+    optimizer, schedule = config.make_optimizer()
+    key = jax.random.key(config.seed)
+    state = initial_state(config, optimizer, mesh, key)
+    update = compile_update(
+        mesh,
+        config.normalise,
+        model=config.model,
+        loss=config.loss,
+        optimizer=optimizer,
+        key=jax.random.fold_in(key, 1),
+        ema_decay=config.ema_decay,
+    )
+    with Checkpoints(workdir, config.keep_checkpoints) as checkpoints:
+        if checkpoints.steps:
+            state = checkpoints.restore(state)
+        start = int(state.step)
+        _introduce(config, workdir, state, len(examples), len(validation), start)
+        scores: dict[str, Any] = {}
+        with Report(config, workdir, schedule, start) as report:
+            for step, batch in zip(range(start + 1, config.steps + 1), _batches(config, examples, start)):
+                state, scalars = update(state, sharding.place_batch(_arrays(batch), mesh))
+                report.add(step, scalars)
+                last = step == config.steps
+                evaluating = last or step % config.eval_every == 0
+                saving = evaluating or step % config.checkpoint_every == 0
+                if saving or step % config.log_every == 0:
+                    report.flush()
+                if evaluating:
+                    scores = _evaluate(config, state, validation, step, report)
+                if saving:
+                    checkpoints.save(state, scores.get("miou") if evaluating else None)
+                if saving or step == start + 1:
+                    report.restart_clock()
+        checkpoints.wait()
+    if not scores:  # the run was finished before
+        scores = evaluate(Predictor.of_state(config, state.variables), validation)
+    workdirs.finish_run(workdir, config, int(state.step), scores)
+    return scores
+
+
+def initial_state(config: Config, optimizer: optax.GradientTransformation, mesh: Mesh, key: PRNGKeyArray) -> TrainState:
+    """Initialise the state in one compiled program, a copy on every device."""
+
+    def create() -> TrainState:
+        image = jnp.zeros((mesh.size, *config.crop_size, config.data.num_channels), jnp.float32)
+        return create_state(config.model, optimizer, image, key=key, ema=config.ema_decay is not None)
+
+    return jax.jit(create, out_shardings=sharding.replicated(mesh))()
+
+
+def _batches(config: Config, examples: Any, start: int) -> Any:
+    return train_batches(
+        examples,
+        batch_size=config.batch_size,
+        crop_size=config.crop_size,
+        image_size=config.image_size,
+        augment=config.augment,
+        seed=config.seed,
+        start=start,
+        workers=config.workers,
+        process_index=jax.process_index(),
+        process_count=jax.process_count(),
+    )
+
+
+def _arrays(batch: dict[str, Any]) -> dict[str, Any]:
+    return {k: v for k, v in batch.items() if k != "name"}
+
+
+def _evaluate(config: Config, state: TrainState, validation: Any, step: int, report: Report) -> dict[str, Any]:
+    """Score the state on the evaluation split, and draw the first images of it."""
+    predictor = Predictor.of_state(config, state.variables)
+    scores = evaluate(predictor, validation)
+    report.scalars(step, {f"{config.eval_split}/{k}": v for k, v in scores.items() if isinstance(v, float)})
+    figures = f"mIoU {100 * scores['miou']:.2f}  pixel accuracy {100 * scores['pixel_accuracy']:.2f}"
+    report.say(f"step {step:>6}  {config.eval_split} {figures}")
+    if jax.process_index() == 0:
+        some = [validation[i] for i in np.linspace(0, len(validation) - 1, min(4, len(validation))).astype(int)]
+        sheet = visualize.prediction_sheet(
+            [e["image"] for e in some],
+            [e["label"] for e in some],
+            [predictor.predict(e["image"]) for e in some],
+            config.data.palette,
+            config.data.class_names,
+        )
+        report.picture(step, config.eval_split, sheet)
+    return scores
+
+
+def _introduce(config: Config, workdir: Path, state: TrainState, training: int, validation: int, start: int) -> None:
+    if jax.process_index() != 0:
+        return
+    console.print_devices()
+    say = console.status.print
+    say(f"network      {type(config.model).__name__}, {console.count_parameters(state.params):,} parameters")
+    say(
+        f"data         {type(config.data).__name__}: {training} training, {validation} {config.eval_split} images, "
+        f"{len(config.data.class_names)} classes"
+    )
+    say(f"run          {workdir}, {config.steps} steps of {config.batch_size} at {config.crop_size[0]} x {config.crop_size[1]}")
+    if start:
+        say(f"resuming     after step {start}")
+
+
+def show_data(config: Config, workdir: Path) -> Path:
+    """Draw a sheet of examples as training sees them: each augmentation alone, image and label together."""
+    workdir.mkdir(parents=True, exist_ok=True)
+    example = config.data.split("train")[0]
+    path = workdir / "augmentation.png"
+    visualize.save_picture(path, visualize.augmentation_sheet(example, config.augment, config.seed, config.data.palette))
+    return path
+
+
+def main(argv: list[str] | None = None) -> None:
+    """Run the command line."""
+    parser = argparse.ArgumentParser(
+        prog="python -m jaxseg.train", description=__doc__, epilog=EXAMPLE, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--config", required=True, metavar="FILE[:RECIPE]", help="config file, and a recipe other than its first")
+    parser.add_argument("--set", action="append", default=[], metavar="PATH=VALUE", help="override a field; may be repeated")
+    parser.add_argument("--workdir", type=Path, help="default: runs/<config>-<recipe>")
+    parser.add_argument("--show-data", action="store_true", help="draw what the augmentation does, and stop")
+    sharding.add_process_flags(parser)
+    args = parser.parse_args(argv)
+    with console.reporting_errors():
+        sharding.join_from_flags(args)
+        console.use_compilation_cache()
+        config = load(args.config, args.set)
+        workdir = args.workdir or workdirs.default(args.config)
+        if args.show_data:
+            console.results.print(f"{show_data(config, workdir)}")
+            return
+        scores = train(config, workdir)
+        if jax.process_index() == 0:
+            console.results.print(console.score_table(scores, config.data.class_names))
+            console.results.print(f"pictures     {workdir / 'pictures'}")
+            console.results.print(f"next         python -m jaxseg.predict --workdir {workdir} IMAGE...")
+
+
+if __name__ == "__main__":
+    main()

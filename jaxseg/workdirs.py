@@ -1,0 +1,62 @@
+"""The folder of a run: which one, whether it can be written, and whether it belongs to this config."""
+
+import json
+import os
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import jax
+
+from jaxseg import describe
+from jaxseg.config import Config, import_config, split_spec
+from jaxseg.console import status
+from jaxseg.errors import InputError
+from jaxseg.evaluation import json_scores
+
+
+def default(spec: str) -> Path:
+    """Return ``runs/<config>-<recipe>`` for ``configs/setr.py:camvid``."""
+    path, recipe = split_spec(spec)
+    return Path("runs") / f"{path.stem}-{recipe or import_config(path).RECIPES[0]}"
+
+
+def open_run(workdir: Path, config: Config) -> None:
+    """Make the folder, or check that it holds a run of the same network, and keep the config in it.
+
+    Raises:
+        InputError: if the folder cannot be written, or holds a run of another network, naming what differs.
+    """
+    description = describe.to_json(config)
+    file = workdir / "config.json"
+    if file.is_file():
+        changes = describe.differences(json.loads(file.read_text()), description)
+        network = [line for line in changes if line.startswith(("model", "optimizer:", "ema_decay"))]
+        if network:
+            raise InputError(
+                f"{workdir} holds a run of another network or optimizer:\n  " + "\n  ".join(network) + "\n"
+                "Give another --workdir, or remove that one to start anew."
+            )
+        for line in changes:
+            status.print(f"changed since the run began: {line}")
+    if jax.process_index() == 0:
+        try:
+            workdir.mkdir(parents=True, exist_ok=True)
+            write_json(file, description)
+        except OSError as error:
+            raise InputError(f"{workdir} cannot be written ({error.strerror}). Give another folder: --workdir DIR.") from error
+
+
+def finish_run(workdir: Path, config: Config, step: int, scores: dict[str, Any]) -> None:
+    """Write the final scores to ``scores.json``."""
+    if jax.process_index() == 0:
+        names = config.data.class_names
+        write_json(workdir / "scores.json", {"step": step, "split": config.eval_split, **json_scores(scores, names)})
+
+
+def write_json(path: Path, content: Any) -> None:
+    """Write a file whole or not at all."""
+    with tempfile.NamedTemporaryFile("w", dir=path.parent, prefix=f".{path.name}", delete=False) as file:
+        json.dump(content, file, indent=1)
+    os.chmod(file.name, 0o644)
+    os.replace(file.name, path)

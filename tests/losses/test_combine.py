@@ -1,0 +1,61 @@
+import functools
+import json
+
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from jaxseg import losses
+from jaxseg.describe import from_json, to_json
+from jaxseg.errors import InputError
+from jaxseg.losses.combine import sum_of_losses
+from jaxseg.override import override
+
+RNG = np.random.default_rng(5)
+X = jnp.asarray(RNG.normal(size=(2, 4, 5, 3)), jnp.float32)
+LABELS = jnp.asarray(RNG.integers(0, 3, (2, 4, 5)), jnp.uint8).at[0, 0].set(255)
+WEIGHTS = jnp.asarray(RNG.uniform(0.5, 2, (2, 4, 5)), jnp.float32)
+LOSS = losses.weighted_sum((1.0, losses.cross_entropy), (0.5, functools.partial(losses.dice, smoothing=0.0)))
+
+
+def test_it_is_the_sum_and_hands_pixel_weights_to_every_term():
+    expected = losses.cross_entropy(X, LABELS, pixel_weights=WEIGHTS) + 0.5 * losses.dice(
+        X, LABELS, smoothing=0.0, pixel_weights=WEIGHTS
+    )
+    np.testing.assert_allclose(LOSS(X, LABELS, pixel_weights=WEIGHTS), expected, rtol=1e-6)
+
+
+def test_terms_need_not_know_of_pixel_weights_that_are_not_given():
+    assert losses.weighted_sum((2, lambda logits, labels: jnp.mean(logits)))(X, LABELS) == 2 * jnp.mean(X)
+
+
+def test_a_config_can_write_it_down_and_override_it():
+    assert isinstance(LOSS, functools.partial)
+    assert LOSS.func is sum_of_losses
+    hash(tuple(LOSS.keywords.items()))
+    read = from_json(json.loads(json.dumps(to_json(LOSS))))
+    assert read(X, LABELS) == LOSS(X, LABELS)
+    changed = override({"loss": read}["loss"], ["terms.1.0=0.25", "terms.1.1.smoothing=1.0", "terms.0.1=jaxseg.losses.focal"])
+    expected = losses.focal(X, LABELS) + 0.25 * losses.dice(X, LABELS)
+    np.testing.assert_allclose(changed(X, LABELS), expected, rtol=1e-6)
+
+
+@pytest.mark.parametrize(
+    "name", losses.__dict__.get("__all__", [n for n in dir(losses) if callable(getattr(losses, n)) and n.islower()])
+)
+def test_arguments_can_be_overridden_and_are_checked(name):
+    loss = getattr(losses, name)
+    for argument, good, bad in [("gamma", "3", "high"), ("smoothing", "0.5", "None"), ("class_weights", "(1.0, 2.0)", "heavy")]:
+        if argument in loss.__kwdefaults__ if loss.__kwdefaults__ else False:
+            assert override(loss, [f"{argument}={good}"]).keywords
+            with pytest.raises(InputError, match=f"--set {argument}={bad}"):
+                override(loss, [f"{argument}={bad}"])
+
+
+def test_errors():
+    with pytest.raises(InputError, match=r"weighted_sum needs at least one pair"):
+        losses.weighted_sum()
+    with pytest.raises(InputError, match=r"takes pairs \(weight, loss\), such as \(0.5, losses.dice\), and got \(nan, "):
+        losses.weighted_sum((float("nan"), losses.dice))
+    with pytest.raises((InputError, TypeError)):
+        losses.weighted_sum((losses.dice, 1.0))

@@ -1,0 +1,60 @@
+from functools import partial
+
+import chex
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from jaxseg import optimizers
+from jaxseg.errors import InputError
+
+PARAMS = {
+    "backbone": {
+        "conv": {"kernel": jnp.full((2, 2), 2.0), "bias": jnp.full((2,), 2.0)},
+        "position_embedding": jnp.full((1, 2), 2.0),
+    },
+    "head": {"norm": {"scale": jnp.full((2,), 2.0)}, "kernel": jnp.full((2, 2), 2.0)},
+}
+ZERO = jax.tree.map(jnp.zeros_like, PARAMS)
+ONES = jax.tree.map(jnp.ones_like, PARAMS)
+
+
+def updates(optimizer, gradients):
+    return optimizer.update(gradients, optimizer.init(PARAMS), PARAMS)[0]
+
+
+@pytest.mark.parametrize("make", [partial(optimizers.sgd, momentum=0.0), optimizers.adamw])
+def test_weight_decay_touches_kernels_alone(make):
+    changed = updates(make(0.5, weight_decay=0.1), ZERO)
+    expected = jax.tree.map(jnp.zeros_like, PARAMS)
+    expected["backbone"]["conv"]["kernel"] = expected["head"]["kernel"] = jnp.full((2, 2), -0.5 * 0.1 * 2.0)
+    chex.assert_trees_all_close(changed, expected, atol=1e-7)
+
+
+def test_sgd_couples_weight_decay_with_momentum_as_caffe_does():
+    optimizer = optimizers.sgd(0.1, momentum=0.9, weight_decay=0.5)
+    state, params, velocity, weight = optimizer.init(PARAMS), PARAMS, 0.0, 2.0
+    for _ in range(3):
+        change, state = optimizer.update(ONES, state, params)
+        params = jax.tree.map(jnp.add, params, change)
+        velocity = 0.9 * velocity + 1.0 + 0.5 * weight
+        weight -= 0.1 * velocity
+    np.testing.assert_allclose(params["head"]["kernel"], np.full((2, 2), weight), rtol=1e-6)
+
+
+@pytest.mark.parametrize("make", [optimizers.sgd, optimizers.adamw])
+def test_head_multiplier_speeds_up_everything_outside_the_backbone(make):
+    slow, fast = updates(make(0.1), ONES), updates(make(0.1, head_multiplier=10.0), ONES)
+    chex.assert_trees_all_close(fast["backbone"], slow["backbone"])
+    chex.assert_trees_all_close(fast["head"], jax.tree.map(lambda x: 10 * x, slow["head"]))
+
+
+def test_head_multiplier_needs_a_backbone():
+    with pytest.raises(InputError, match=r"head_multiplier=10.0 needs a network with a `backbone`"):
+        optimizers.sgd(0.1, head_multiplier=10.0).init({"conv": {"kernel": jnp.ones((1, 1))}})
+
+
+def test_clipping_bounds_the_global_norm():
+    changed = updates(optimizers.sgd(1.0, clip_norm=0.5), jax.tree.map(lambda x: 100 * x, ONES))
+    assert float(jnp.sqrt(sum(jnp.sum(x**2) for x in jax.tree.leaves(changed)))) == pytest.approx(0.5, rel=1e-5)
