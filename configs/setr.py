@@ -1,14 +1,19 @@
 """SETR (Zheng et al., CVPR 2021, https://arxiv.org/abs/2012.15840).
 
 scenes   python -m jaxseg.train --config configs/setr.py
+         Drawn street scenes, no download.
+
+From random weights a transformer needs far more data than a convolutional network (the paper: 42 % against 77 % mIoU on Cityscapes
+for SETR-PUP). What made the small one learn within minutes: patches of 8 pixels, few and wide blocks, small batches at a high
+learning rate, and the Dice loss beside cross entropy, without which it ignores persons for most of the run.
 """
 
 from functools import partial
 
-from jaxseg.data.scenes import Scenes
-
+from jaxseg import losses
 from jaxseg.config import Config
-from jaxseg.data.augment import ColorJitter, RandomFlip, RandomScale
+from jaxseg.data.augment import RandomFlip, RandomScale
+from jaxseg.data.scenes import Scenes
 from jaxseg.models import SETRNaive
 from jaxseg.models.backbones import ViT
 from jaxseg.ops.normalise import Normalise
@@ -24,18 +29,25 @@ def get_config(recipe: str = "scenes") -> Config:
 
 
 def scenes() -> Config:
-    """A small ViT."""
+    """A small ViT on drawn scenes: minutes on a laptop's CPU."""
     size = (96, 128)
-    backbone = ViT(patch_size=8, width=128, depth=6, num_heads=4, hidden=384, image_size=size, feature_depths=(3, 6))
     return Config(
-        model=SETRNaive(num_classes=6, backbone=backbone, head_features=128),
+        model=SETRNaive(
+            num_classes=6,
+            backbone=ViT(patch_size=8, width=128, depth=4, num_heads=4, hidden=384, image_size=size),
+            head_features=128,
+        ),
         data=Scenes(size=size),
         crop_size=size,
-        window=None,
-        augment=(RandomScale(0.8, 1.25), RandomFlip(), ColorJitter(0.2, 0.2, 0.2, 0.05)),
+        window=size,
+        augment=(RandomScale(0.8, 1.25), RandomFlip()),
         normalise=Normalise(mean=(0.5,), std=(0.25,)),
+        loss=losses.weighted_sum((1.0, losses.cross_entropy), (1.0, losses.dice)),
         optimizer=partial(adamw, weight_decay=0.05, clip_norm=1.0),
-        schedule=partial(cosine, learning_rate=1e-3, warmup_steps=100),
-        steps=2000,
-        batch_size=16,
+        schedule=partial(cosine, learning_rate=2e-3, warmup_steps=100),
+        steps=2600,
+        batch_size=8,
+        log_every=100,
+        eval_every=650,
+        checkpoint_every=650,
     )

@@ -73,7 +73,7 @@ def count_parameters(params: Any) -> int:
 
 def score_table(scores: dict[str, Any], class_names: tuple[str, ...]) -> Table:
     """Return the table of a finished evaluation: IoU and Dice per class, then the summary."""
-    table = Table(title=None)
+    table = Table()
     table.add_column("class")
     table.add_column("IoU", justify="right")
     table.add_column("Dice", justify="right")
@@ -85,8 +85,10 @@ def score_table(scores: dict[str, Any], class_names: tuple[str, ...]) -> Table:
         ("pixel_accuracy", "pixel accuracy"),
         ("mean_accuracy", "mean accuracy"),
         ("fwiou", "fwIoU"),
+        ("boundary_f1", "boundary F1"),
     ):
-        table.add_row(title, _percent(scores[key]), "")
+        if key in scores:
+            table.add_row(title, _percent(scores[key]), "")
     return table
 
 

@@ -3,9 +3,10 @@
 import argparse
 import json
 
-from jaxseg import console
+from jaxseg import console, visualize, workdirs
 from jaxseg.evaluation import evaluate, json_scores
 from jaxseg.inference import load
+from jaxseg.metrics import draw_confusion
 
 EXAMPLE = """examples:
   python -m jaxseg.evaluate --workdir runs/setr-scenes
@@ -29,15 +30,16 @@ def main(argv: list[str] | None = None) -> None:
         predictor = load(args.workdir, checkpoint=args.checkpoint, overrides=tuple(args.set), trusted=tuple(args.trust))
         data = predictor.config.data
         split = args.split or predictor.config.eval_split
-        scores = evaluate(predictor, data.split(split))
+        found = evaluate(predictor, data.split(split), boundary=True)
+        report = {"workdir": str(args.workdir), "split": split, **json_scores(found.scores, data.class_names)}
+        picture = args.workdir / "evaluation" / f"{split}_confusion.png"
+        workdirs.write_json(picture.with_name(f"{split}.json"), report)
+        visualize.save_picture(picture, draw_confusion(found.confusion.counts(), data.class_names))
         if args.json:
-            print(
-                json.dumps(
-                    {"workdir": str(args.workdir), "split": split, **json_scores(scores, data.class_names)}, allow_nan=False
-                )
-            )
+            print(json.dumps(report, allow_nan=False))
         else:
-            console.results.print(console.score_table(scores, data.class_names))
+            console.results.print(console.score_table(found.scores, data.class_names))
+            console.results.print(f"confusion    {picture}")
 
 
 if __name__ == "__main__":

@@ -1,42 +1,63 @@
-"""Scores of a predictor over a whole split: one confusion matrix, read once."""
+"""Scores of a predictor over a whole split: accumulators that are added up batch by batch, and read once."""
 
+import dataclasses
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 from jaxseg.data.loading import eval_batches
 from jaxseg.inference import Predictor
-from jaxseg.metrics import ConfusionMatrix
+from jaxseg.metrics import BoundaryF1, ConfusionMatrix, merge_over_processes
+
+_add_to_confusion = jax.jit(ConfusionMatrix.update)
+_add_to_boundary = jax.jit(BoundaryF1.update)
 
 
-def evaluate(predictor: Predictor, examples: Sequence) -> dict[str, Any]:
+@dataclasses.dataclass(frozen=True)
+class Evaluation:
+    """What was found on a split.
+
+    Attributes:
+        scores: the keys of :meth:`jaxseg.metrics.ConfusionMatrix.scores` and, if asked for, of
+            :meth:`jaxseg.metrics.BoundaryF1.scores`; and ``images``, their number. Shares are in [0, 1], NaN where undefined.
+        confusion: pixels of each class (rows) by predicted class (columns).
+    """
+
+    scores: dict[str, Any]
+    confusion: ConfusionMatrix
+
+
+def evaluate(predictor: Predictor, examples: Sequence, *, boundary: bool = False) -> Evaluation:
     """Evaluate on every image of a split, each process on its share.
 
     Args:
         predictor: with the network.
         examples: of the split, at their own sizes; predictions are resized to the labels'.
-
-    Returns:
-        The keys of :meth:`jaxseg.metrics.ConfusionMatrix.scores`, over all processes, and ``images``, their number.
+        boundary: also score boundaries, which takes a while on large images.
     """
     config = predictor.config
-    matrix = ConfusionMatrix.empty(len(config.data.class_names))
-    update = jax.jit(ConfusionMatrix.update)
-    for batch in _batches(config, examples):
-        matrix = update(matrix, predictor.labels(batch["image"]), batch["label"])
-    return {**matrix.scores(), "images": len(examples)}
-
-
-def _batches(config: Any, examples: Sequence) -> Iterator[dict[str, Any]]:
-    return eval_batches(
+    classes = len(config.data.class_names)
+    confusion, contours = ConfusionMatrix.empty(classes), BoundaryF1.empty(classes)
+    batches = eval_batches(
         examples,
         batch_size=config.eval_batch_size,
         process_index=jax.process_index(),
         process_count=jax.process_count(),
     )
+    for batch in batches:
+        prediction, label = jnp.asarray(predictor.labels(batch["image"])), jnp.asarray(batch["label"])
+        confusion = _add_to_confusion(confusion, prediction, label)
+        if boundary:
+            contours = _add_to_boundary(contours, prediction, label)
+    confusion = merge_over_processes(confusion)
+    scores: dict[str, Any] = {**confusion.scores(), "images": len(examples)}
+    if boundary:
+        scores.update(merge_over_processes(contours).scores())
+    return Evaluation(scores, confusion)
 
 
 def json_scores(scores: dict[str, Any], class_names: tuple[str, ...]) -> dict[str, Any]:

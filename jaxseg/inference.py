@@ -30,14 +30,14 @@ WINDOW_STRIDE = 2 / 3
 @functools.partial(jax.jit, static_argnames=("model", "normalise", "size"))
 def compute_logits(
     variables: Mapping[str, Any], images: Shaped[Array, "b h w c"], *, model: Any, normalise: Normalise, size: tuple[int, int]
-) -> Logits:
+) -> Float[Array, "b h2 w2 k"]:
     """Apply a network in evaluation mode to stored pixel values; crop nothing, enlarge the logits to ``size``."""
     logits = model.apply(variables, normalise(images), train=False)
     return logits if logits.shape[1:3] == size else ops.resize(logits, size, method="bilinear")
 
 
 @functools.partial(jax.jit, static_argnames="size")
-def choose_labels(logits: Logits, *, size: tuple[int, int]) -> Integer[Array, "b h w"]:
+def choose_labels(logits: Logits, *, size: tuple[int, int]) -> Integer[Array, "b h2 w2"]:
     """Return the class of the largest logit, over the first ``size`` pixels; of one logit, whether it is positive."""
     logits = logits[:, : size[0], : size[1]]
     best = logits[..., 0] > 0 if logits.shape[-1] == 1 else jnp.argmax(logits, axis=-1)

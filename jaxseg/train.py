@@ -40,7 +40,7 @@ def train(config: Config, workdir: Path) -> dict[str, Any]:
         InputError: for bad data, a ``workdir`` of another run or one that cannot be written, or a loss that is not finite.
     """
     workdirs.open_run(workdir, config)
-    examples, validation = config.data.split("train"), config.data.split(config.eval_split)
+    examples, validation = open_data(config)
     mesh = sharding.data_mesh(config.batch_size)
     optimizer, schedule = config.make_optimizer()
     key = jax.random.key(config.seed)
@@ -77,9 +77,21 @@ def train(config: Config, workdir: Path) -> dict[str, Any]:
                     report.restart_clock()
         checkpoints.wait()
     if not scores:  # the run was finished before
-        scores = evaluate(Predictor.of_state(config, state.variables), validation)
+        scores = evaluate(Predictor.of_state(config, state.variables), validation).scores
     workdirs.finish_run(workdir, config, int(state.step), scores)
     return scores
+
+
+def open_data(config: Config) -> tuple[Any, Any]:
+    """Return the training and the evaluation split, after a look at a sample of both where the source can take one.
+
+    Raises:
+        InputError: for missing or bad files.
+    """
+    for split in ("train", config.eval_split):
+        if hasattr(config.data, "check"):
+            config.data.check(split)
+    return config.data.split("train"), config.data.split(config.eval_split)
 
 
 def initial_state(config: Config, optimizer: optax.GradientTransformation, mesh: Mesh, key: PRNGKeyArray) -> TrainState:
@@ -114,7 +126,7 @@ def _arrays(batch: dict[str, Any]) -> dict[str, Any]:
 def _evaluate(config: Config, state: TrainState, validation: Any, step: int, report: Report) -> dict[str, Any]:
     """Score the state on the evaluation split, and draw the first images of it."""
     predictor = Predictor.of_state(config, state.variables)
-    scores = evaluate(predictor, validation)
+    scores = evaluate(predictor, validation).scores
     report.scalars(step, {f"{config.eval_split}/{k}": v for k, v in scores.items() if isinstance(v, float)})
     figures = f"mIoU {100 * scores['miou']:.2f}  pixel accuracy {100 * scores['pixel_accuracy']:.2f}"
     report.say(f"step {step:>6}  {config.eval_split} {figures}")

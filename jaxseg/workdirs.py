@@ -40,11 +40,7 @@ def open_run(workdir: Path, config: Config) -> None:
         for line in changes:
             status.print(f"changed since the run began: {line}")
     if jax.process_index() == 0:
-        try:
-            workdir.mkdir(parents=True, exist_ok=True)
-            write_json(file, description)
-        except OSError as error:
-            raise InputError(f"{workdir} cannot be written ({error.strerror}). Give another folder: --workdir DIR.") from error
+        write_json(file, description)
 
 
 def finish_run(workdir: Path, config: Config, step: int, scores: dict[str, Any]) -> None:
@@ -55,7 +51,19 @@ def finish_run(workdir: Path, config: Config, step: int, scores: dict[str, Any])
 
 
 def write_json(path: Path, content: Any) -> None:
-    """Write a file whole or not at all."""
+    """Write a file whole or not at all, and the folder that it lies in.
+
+    Raises:
+        InputError: if it cannot be written.
+    """
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        _replace(path, content)
+    except OSError as error:
+        raise InputError(f"{path.parent} cannot be written ({error.strerror}). Give another folder: --workdir DIR.") from error
+
+
+def _replace(path: Path, content: Any) -> None:
     with tempfile.NamedTemporaryFile("w", dir=path.parent, prefix=f".{path.name}", delete=False) as file:
         json.dump(content, file, indent=1)
     os.chmod(file.name, 0o644)

@@ -6,7 +6,7 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Float
 
-from jaxseg.data.scene_canvas import Colour, pick, rgb
+from jaxseg.data.scene_canvas import Colour, pick, rgb, weighted
 from jaxseg.data.scene_view import Stroke, View
 
 CAR = 4
@@ -70,8 +70,7 @@ def draw_car(view: View, x: float, z: float, yaw: float) -> None:
 
 def _shape(rng: np.random.Generator) -> tuple[Float[np.ndarray, "8 3"], Float[np.ndarray, "8 3"]]:
     # Body and cabin as blocks: x to the right, y up, z ahead.
-    kind = int(rng.choice(len(_KINDS), p=[share for share, *_ in _KINDS]))
-    _, length, half, belt, roof, boot, bonnet = _KINDS[kind]
+    _, length, half, belt, roof, boot, bonnet = _KINDS[weighted(rng, [share for share, *_ in _KINDS])]
     length, roof = length * float(rng.uniform(0.94, 1.06)), roof * float(rng.uniform(0.97, 1.04))
     body = _block((-length, length, 0.2, half), (-length * 0.97, length * 0.97, belt, half * 0.97))
     sill = (-length + boot + 0.02, length - bonnet, belt, half * 0.95)

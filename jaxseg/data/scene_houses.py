@@ -3,7 +3,7 @@
 import numpy as np
 from jaxtyping import Float
 
-from jaxseg.data.scene_canvas import Colour, Pixels, noise, packed, pick, rgb, shade
+from jaxseg.data.scene_canvas import Colour, Pixels, cut, packed, pick, rgb, shade
 from jaxseg.data.scene_view import Stroke, View
 
 BUILDING = 2
@@ -16,16 +16,19 @@ FACADES = (
 ROOFS = (rgb(130, 66, 48), rgb(84, 84, 92), rgb(110, 88, 74), rgb(64, 66, 70), rgb(150, 96, 70), rgb(96, 112, 104))
 LAMPLIGHT = rgb(250, 214, 140)
 
+# Rows and columns of a texture for a window and the wall around it.
+_CELL = (14, 12)
 
-def facade(rng: np.random.Generator, wall: Colour, glass: Colour, lamps: float, floors: int, bays: int) -> Pixels:
+
+def facade(view: View, wall: Colour, glass: Colour, floors: int, bays: int) -> Pixels:
     """Return the front of a house: wall, windows, ledges, and a ground floor with a door or a shop."""
-    rows, columns = 14, 12
+    rng, rows, columns = view.rng, *_CELL
     image = np.empty((floors * rows, bays * columns), np.uint32)
     cells = image.reshape(floors, rows, bays, columns)
     wide, tall = int(rng.integers(2, 4)), int(rng.integers(2, 4))
     trim = wall * rng.uniform(0.55, 1.5)
     frame, door, ledge = packed(np.stack([trim, trim * 0.5, wall * rng.uniform(0.6, 1.4)]), BUILDING)
-    lit = rng.random((floors, 1, bays, 1, 1)) < lamps
+    lit = rng.random((floors, 1, bays, 1, 1)) < view.weather.lamps
     panes = packed(np.where(lit, LAMPLIGHT, glass * rng.uniform(0.6, 1.25, (floors, 1, bays, 1, 1))), BUILDING)
     cells[...] = packed(wall, BUILDING)
     cells[:, tall - 1 : rows - tall + 1, :, wide - 1 : columns - wide + 1] = frame
@@ -40,9 +43,7 @@ def facade(rng: np.random.Generator, wall: Colour, glass: Colour, lamps: float, 
         cells[-1, 4:12, :, 1:-1] = panes[-1]
         cells[-1, 2:5] = awning
     cells[-1, 5:, int(rng.integers(bays)), 3:9] = door
-    courses = 5 * rng.standard_normal((floors * rows, 1), dtype=np.float32)
-    stains = 128 + 9 * noise(rng, floors * rows, bays * columns, (4 * floors, 4 * bays), 1) + courses
-    return shade(image.view(np.uint8).reshape(*image.shape, 4), stains)
+    return shade(image.view(np.uint8).reshape(*image.shape, 4), cut(rng, view.plaster, *image.shape))
 
 
 def _wall(x0: float, z0: float, x1: float, z1: float, low: float, high: float) -> Float[np.ndarray, "4 3"]:
@@ -81,7 +82,10 @@ def draw_house(view: View, x: float, near: float, far: float, free: bool = True)
         strokes += [(slope, roof * lit), (gable, side)]
     end, front = _wall(x, near, back, near, 0.0, height), _wall(x, far, x, near, 0.0, height)
     view.fill([*strokes, (end, side)], BUILDING)
+    texture = facade(view, wall * lit, glass, floors, max(bays, 3))
     if free and 0 < across[0] < 1:
-        view.canvas.warp(facade(rng, side, glass, weather.lamps, floors, 3), view.camera.project(end))
-    view.canvas.warp(facade(rng, wall * lit, glass, weather.lamps, floors, bays), view.camera.project(front))
+        dimmed = np.full((len(texture), 3 * _CELL[1]), 128 * min(1.8 / lit - 1, 1.9), np.uint8)
+        view.canvas.warp(shade(texture[:, : 3 * _CELL[1]], dimmed), view.camera.project(end))
+    if abs(across[1] - across[0]) > 0.004:
+        view.canvas.warp(texture, view.camera.project(front))
     view.fill([(_wall(x, far, x, near, height - 0.12, height + 0.15), roof * 0.8)], BUILDING)

@@ -6,6 +6,7 @@ from functools import partial
 import numpy as np
 from jaxtyping import Float
 
+from jaxseg.data.scene_canvas import weighted
 from jaxseg.data.scene_cars import draw_car, turned
 from jaxseg.data.scene_houses import draw_house
 from jaxseg.data.scene_persons import draw_person
@@ -46,16 +47,16 @@ class Layout:
         # Whether a place is within the picture and free; then it is taken.
         view = self._view
         column = view.camera.project(np.array([x, 0.0, z]))[0] / view.canvas.shape[1]
-        free = 0.02 < column < 0.98 and all(abs(x - a) > 1.5 or abs(z - b) > long + c for a, b, c in self._taken)
+        free = bool(0.02 < column < 0.98) and all(abs(x - a) > 1.5 or abs(z - b) > long + c for a, b, c in self._taken)
         if free:
             self._taken.append((x, z, long))
         return free
 
     def _place_cars(self) -> None:
         rng, street = self._view.rng, self._view.street
-        for _ in range(int(rng.choice(5, p=[0.04, 0.26, 0.36, 0.24, 0.1]))):
+        for _ in range(weighted(rng, (0.04, 0.26, 0.36, 0.24, 0.1))):
             for _attempt in range(6):
-                z, lane, yaw = float(rng.uniform(*CAR_DISTANCE)), float(rng.choice([-1, 1])), float(rng.normal(0, 0.05))
+                z, lane, yaw = float(rng.uniform(*CAR_DISTANCE)), 1.0 if rng.random() < 0.5 else -1.0, float(rng.normal(0, 0.05))
                 parked = rng.random() < 0.5
                 x = street.middle + lane * (street.road - 1.05 if parked else street.road * float(rng.uniform(0.25, 0.6)))
                 if rng.random() < (0.5 if parked else float(lane < 0)):
@@ -72,7 +73,7 @@ class Layout:
     def _place_persons(self) -> None:
         rng, street, camera = self._view.rng, self._view.street, self._view.camera
         height, width = self._view.canvas.shape
-        for _ in range(int(rng.choice(5, p=[0.08, 0.32, 0.32, 0.18, 0.1]))):
+        for _ in range(weighted(rng, (0.08, 0.32, 0.32, 0.18, 0.1))):
             for _attempt in range(8):
                 tall = float(rng.uniform(1.5, 1.9))
                 z = tall * camera.focal / (height * float(rng.uniform(*PERSON_HEIGHT)))
@@ -114,7 +115,7 @@ def draw_surroundings(view: View) -> None:
             draw_house(view, x, z, z + 12.0)
     for _ in range(int(rng.integers(0, 5))):
         draw_tree(view, float(rng.uniform(-60, 60)), float(rng.uniform(55, 80)))
-    park = int(rng.choice([0, -1, 1], p=[0.66, 0.17, 0.17]))
+    park = weighted(rng, (0.17, 0.66, 0.17)) - 1
     for side in (-1, 1):
         x = street.middle + side * street.side
         lots, z, free = [], float(rng.uniform(1.6, 7)), True

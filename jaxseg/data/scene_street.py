@@ -21,10 +21,10 @@ def draw_sky(view: View) -> None:
     rng, weather = view.rng, view.weather
     rows, columns = 36, 56
     fall = np.linspace(0, 1, rows, dtype=np.float32)[:, None] ** np.float32(0.8)
-    sky = weather.zenith + (weather.haze - weather.zenith) * fall[..., None]
+    sky = (weather.zenith + (weather.haze - weather.zenith) * fall[..., None]).astype(np.float32)
     cover = noise(rng, rows, columns, (4, 3), 4) * 0.8 + (weather.clouds - 0.5) * 2.4
     alpha = (cover.clip(0, 1) * (1 - 0.5 * fall))[..., None]
-    lit = weather.cloud * (1 + 0.06 * noise(rng, rows, columns, (5, 5), 2)[..., None])
+    lit = weather.cloud.astype(np.float32) * (1 + 0.06 * noise(rng, rows, columns, (5, 5), 2)[..., None])
     sky = (sky + (lit - sky) * alpha).clip(0, 255).astype(np.uint8)
     height, width = view.canvas.shape
     band = min(int(np.ceil(view.camera.horizon)) + 1, height)
@@ -99,12 +99,13 @@ def _shade_ground(view: View, shadows: Sequence[np.ndarray], top: int) -> None:
     light = np.full((height - top, width), 255, np.uint8)
     for points in shadows:
         fill_mask(light, view.camera.project(points) - [0, top], int(255 * (1 - view.weather.shadow)))
-    light = cv2.blur(light, (3, 3))
-    size = 160
-    grain = 118 + 12 * view.rng.uniform(0.5, 1.4) * noise(view.rng, size, size, (10, 20), 4)
+    size = 128
+    grain = 118 + 10 * view.rng.uniform(0.5, 1.4) * noise(view.rng, size, size, (20, 40), 3)
     corners = view.camera.project(strip(-14.0, 14.0, NEAR, 30.0)) - [0, top]
     square = np.array([[0, size], [size, size], [size, 0], [0, 0]], np.float32)
     matrix = cv2.getPerspectiveTransform(square, corners.astype(np.float32))
-    grain = grain.clip(40, 220).astype(np.uint8)
-    grain = cv2.warpPerspective(grain, matrix, (width, height - top), borderMode=cv2.BORDER_REPLICATE)
-    view.canvas.pixels[top:] = shade(view.canvas.pixels[top:], cv2.multiply(grain, light, scale=1 / 255))
+    tile = grain.clip(40, 220).astype(np.uint8)
+    ground = cv2.warpPerspective(tile, matrix, (width, height - top), borderMode=cv2.BORDER_REPLICATE)
+    view.canvas.pixels[top:] = shade(
+        view.canvas.pixels[top:], cv2.multiply(ground, cv2.blur(light, (3, 3)), scale=1 / 255).astype(np.uint8)
+    )

@@ -4,7 +4,7 @@ import cv2
 import numpy as np
 from jaxtyping import Float
 
-from jaxseg.data.scene_canvas import noise, packed, pick, rgb, shade
+from jaxseg.data.scene_canvas import cut, packed, pick, rgb, shade, weighted
 from jaxseg.data.scene_view import View
 
 TREE = 3
@@ -27,7 +27,7 @@ _FIR = 2
 def draw_tree(view: View, x: float, z: float) -> None:
     """Paint a tree at ``x, z``: a trunk and a crown of leaves, round, tall or a fir's."""
     rng, weather = view.rng, view.weather
-    kind = int(rng.choice(3, p=[share for share, _, _ in _KINDS]))
+    kind = weighted(rng, [share for share, *_ in _KINDS])
     height, thick = float(rng.uniform(4.0, 8.5)), float(rng.uniform(0.12, 0.24))
     half, clear = (height * float(rng.uniform(*span)) for span in _KINDS[kind][1:])
     box = view.camera.project(np.array([(x - half, height, z), (x + half, clear, z)]))
@@ -78,14 +78,13 @@ def _lobes(view: View, size: int) -> tuple[np.ndarray, np.ndarray]:
 def _paint_crown(view: View, box: Float[np.ndarray, "2 2"], field: np.ndarray, light: np.ndarray, z: float) -> None:
     # Leaves where the field is positive, in the box and a little beyond.
     rng, size = view.rng, len(field)
-    leaves = noise(rng, size, size, (size / 4.5, size / 4.5), 3)
-    grain = rng.standard_normal((size, size), dtype=np.float32)
-    light = 1 - 0.1 * _square(size)[0] + 0.3 * light.clip(-1, 1) + 0.17 * leaves + 0.1 * grain
+    leaves = cut(rng, view.foliage, size, size)
+    light = 128 - 13 * _square(size)[0] + 38 * light.clip(-1, 1) + 25 * leaves
     colour = packed(view.weather.through_air(pick(rng, LEAVES, 8, 0.3), z), TREE)
     pixels = np.full((size, size), colour, np.uint32).view(np.uint8).reshape(size, size, 4)
     spread = (box[1] - box[0]) * _REACH
     left, top = (round(float(start)) for start in box.mean(axis=0) - spread / 2)
     shape = max(3, round(float(spread[0]))), max(3, round(float(spread[1])))
-    pixels = cv2.resize(shade(pixels, 128 * light.clip(0.35, 1.7)), shape, interpolation=cv2.INTER_LINEAR)
-    mask = (cv2.resize(field + 0.32 * leaves, shape, interpolation=cv2.INTER_LINEAR) > 0).astype(np.uint8)
-    view.canvas.paste(pixels, mask, top, left)
+    crown = cv2.resize(shade(pixels, light.clip(45, 218).astype(np.uint8)), shape, interpolation=cv2.INTER_LINEAR)
+    mask = cv2.resize(field + 0.32 * leaves, shape, interpolation=cv2.INTER_LINEAR) > 0
+    view.canvas.paste(crown, mask.astype(np.uint8), top, left)

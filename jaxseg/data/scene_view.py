@@ -5,9 +5,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Float, UInt8
 
-from jaxseg.data.scene_canvas import Canvas, Colour, jitter, rgb
+from jaxseg.data.scene_canvas import Canvas, Colour, jitter, noise, rgb, weighted
 
 #: Nothing is drawn nearer to the camera than this, in metres.
 NEAR = 1.5
@@ -92,12 +92,24 @@ class Street:
 
 @dataclass(frozen=True)
 class View:
-    """All that a thing needs to know in order to draw itself into a scene."""
+    """All that a thing needs to know in order to draw itself into a scene.
+
+    Attributes:
+        canvas: what is painted on.
+        camera: what it is seen through.
+        weather: light and air.
+        street: where the road is.
+        plaster: a tile of light for walls, neutral at 128.
+        foliage: a tile of noise for leaves.
+        rng: the source of all randomness.
+    """
 
     canvas: Canvas
     camera: Camera
     weather: Weather
     street: Street
+    plaster: UInt8[np.ndarray, "_ _"]
+    foliage: Float[np.ndarray, "_ _"]
     rng: np.random.Generator
 
     def fill(self, strokes: Sequence[Stroke], label: int) -> None:
@@ -120,7 +132,7 @@ _KINDS = (
 
 def random_weather(rng: np.random.Generator) -> Weather:
     """Return the weather of a scene: clear, overcast, sunset, dusk, hazy or stormy."""
-    kind = int(rng.choice(len(_KINDS), p=[share for share, *_ in _KINDS]))
+    kind = weighted(rng, [share for share, *_ in _KINDS])
     _, zenith, haze, cloud, clouds, visibility, shadow, lamps, cast = _KINDS[kind]
     return Weather(
         zenith=jitter(rng, zenith, 5, 0.12),
@@ -145,4 +157,13 @@ def random_view(rng: np.random.Generator, height: int, width: int) -> View:
     )
     road = float(rng.uniform(3.2, 4.8))
     street = Street(middle=float(rng.uniform(-1.8, 1.8)), road=road, side=road + float(rng.uniform(1.6, 3.0)))
-    return View(Canvas(height, width), camera, random_weather(rng), street, rng)
+    plaster = 128 + 9 * noise(rng, 96, 96, (24, 28), 2) + 5 * rng.standard_normal((96, 1), dtype=np.float32)
+    return View(
+        canvas=Canvas(height, width),
+        camera=camera,
+        weather=random_weather(rng),
+        street=street,
+        plaster=plaster.clip(64, 192).astype(np.uint8),
+        foliage=noise(rng, 80, 80, (18, 18), 3),
+        rng=rng,
+    )

@@ -2,15 +2,19 @@
 
 import contextlib
 import dataclasses
+import fcntl
 import io
+import shutil
 import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, SupportsIndex, overload
 
-import cv2
-import numpy as np
+from absl import logging
+from rich.console import Console
+from rich.progress import Progress
 
+from jaxseg.data.decode import decode_image, decode_label
 from jaxseg.data.scene_drawing import CLASS_NAMES, MIN_SIZE
 from jaxseg.data.source import Example
 from jaxseg.errors import InputError, did_you_mean
@@ -22,16 +26,22 @@ _SPLITS = ("train", "val", "test")
 class Scenes:
     """Drawn street scenes with six classes, made once and cached.
 
-    Sky, road, building, tree, car and person in perspective, with textures, shadows, occlusion, changing light and weather, blur and
-    noise; a thin VOID contour around cars and persons. The classes' colours overlap, so that a classifier of single pixels fails.
+    Sky, road, building, tree, car and person in perspective, with textures, shadows, occlusion, changing light and weather, blur
+    and noise; a thin VOID contour around cars and persons. The classes' colours overlap, so that a classifier of single pixels
+    fails: :class:`jaxseg.data.scenes_builder.ScenesBuilder`, the TFDS builder behind it, has the numbers.
+
+    Scene i of a split depends on (seed, split, i) alone.
 
     Attributes:
-        root: folder of the cache, in TFDS's layout; ``~`` is expanded.
+        root: folder of the cache, in TFDS's layout; ``~`` is expanded. Each set of the other fields has its own subfolder.
         size: height and width of every scene, each at least 32.
         train_size: number of training scenes; a larger number begins with the same scenes.
         val_size: number of validation scenes.
         test_size: number of test scenes.
         seed: of all drawing.
+
+    Raises:
+        InputError: for a size, number or seed out of range.
     """
 
     root: str = "~/.cache/jaxseg/data"
@@ -43,7 +53,7 @@ class Scenes:
 
     def __post_init__(self) -> None:
         if min(self.size) < MIN_SIZE:
-            raise InputError(f"size={self.size}: both sides of a scene must be at least {MIN_SIZE}.")
+            raise InputError(f"size={self.size} is too small: a scene needs at least {MIN_SIZE} pixels on both sides.")
         for split in _SPLITS:
             count = getattr(self, f"{split}_size")
             if count < 1:
@@ -58,7 +68,7 @@ class Scenes:
 
     @property
     def palette(self) -> tuple[tuple[int, int, int], ...]:
-        """The colours that Cityscapes gives these classes."""
+        """The colours that Cityscapes gives these classes, but for brighter buildings and cars."""
         return ((70, 130, 180), (128, 64, 128), (110, 110, 110), (107, 142, 35), (20, 40, 190), (220, 20, 60))
 
     @property
@@ -67,98 +77,142 @@ class Scenes:
         return 3
 
     def split(self, name: str) -> Sequence[Example]:
-        """Return the scenes of ``train``, ``val`` or ``test``; draw all of them first where that has not been done.
+        """Return the scenes of ``train``, ``val`` or ``test``; draw those of all three first where that has not been done.
+
+        Several processes may do so at once: one draws, and the others wait for it.
 
         Raises:
-            InputError: for another split, or a ``root`` that cannot be written.
+            InputError: for another split, or a ``root`` that cannot be read or written.
         """
         if name not in _SPLITS:
             raise InputError(f"The scenes have no split {name!r}.{did_you_mean(name, _SPLITS)}")
-        root = Path(self.root).expanduser()
-        return _SceneSplit(self._prepare(root), name)
+        try:
+            folder = self._prepare(Path(self.root).expanduser())
+        except OSError as error:
+            problem = error.strerror or error
+            raise InputError(
+                f"The scenes cannot be kept in {self.root} ({problem}). Give another folder by --set data.root=DIR."
+            ) from error
+        return SceneSplit(folder, name)
 
     def _prepare(self, root: Path) -> Path:
-        """Draw the scenes if they are not there, and return their folder."""
-        import tensorflow_datasets as tfds  # slow to import, and read here alone
-
-        from jaxseg.data.scenes_builder import ScenesBuilder, scenes_config
+        # Draw the scenes if they are not there, and return their folder.
+        from jaxseg.data.scenes_builder import ScenesBuilder, scenes_config  # TFDS takes half a second to import
 
         counts = (self.train_size, self.val_size, self.test_size)
         config = scenes_config(self.size, counts, self.seed)
-        with _quiet(tfds):
-            builder = ScenesBuilder(data_dir=root, config=config, file_format="array_record")
-            folder = Path(str(builder.data_path))
-            if _complete(folder):
-                return folder
-            print(f"drawing {sum(counts):,} scenes of {self.size[0]} x {self.size[1]}, once, into {folder}", file=sys.stderr)
-            try:
-                builder.download_and_prepare()
-            except OSError as error:
-                # Another process may have finished the same scenes first: TFDS moves a complete folder into place.
-                if not _complete(folder):
-                    raise InputError(
-                        f"The scenes cannot be kept in {root} ({error.strerror or error}). Give a folder that can be written: "
-                        "--set data.root=DIR."
-                    ) from error
+        folder = root / ScenesBuilder.name / config.name / str(ScenesBuilder.VERSION)
+        if _complete(folder):
+            return folder
+        with _alone(folder.parent) as certain:
+            if not _complete(folder):
+                if certain:
+                    _remove_leftovers(folder)
+                print(f"Drawing {sum(counts):,} scenes of {self.size[0]}x{self.size[1]}, once, into {folder}", file=sys.stderr)
+                listed = ScenesBuilder.builder_configs.get(config.name, config)  # TFDS refuses equals of those it lists
+                with _quiet():
+                    builder = ScenesBuilder(data_dir=root, config=listed, file_format="array_record")
+                _generate(builder, folder, sum(counts))
         return folder
 
 
-class _SceneSplit(Sequence):
-    """Random access to the scenes of one split; opens its files where it is used, in any thread or process."""
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    # TFDS warns of a configuration that is not in its list, and announces a download on standard output.
+    before = logging.get_verbosity()
+    logging.set_verbosity(logging.ERROR)
+    try:
+        with contextlib.redirect_stdout(io.StringIO()):
+            yield
+    finally:
+        logging.set_verbosity(before)
+
+
+def _complete(folder: Path) -> bool:
+    # TFDS moves the folder into place when all is written.
+    return (folder / "dataset_info.json").is_file()
+
+
+@contextlib.contextmanager
+def _alone(folder: Path) -> Iterator[bool]:
+    # Wait for other processes and threads that write into the folder; say whether that is certain.
+    folder.mkdir(parents=True, exist_ok=True)
+    with (folder / ".lock").open("w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX)  # it ends with its process, however that ends
+        except OSError:  # some network file systems have no locks
+            yield False
+        else:
+            yield True
+
+
+def _remove_leftovers(folder: Path) -> None:
+    # Of processes that were killed.
+    for leftover in folder.parent.glob(f"incomplete.*_{folder.name}"):
+        shutil.rmtree(leftover, ignore_errors=True)
+
+
+def _generate(builder: Any, folder: Path, count: int) -> None:
+    import tensorflow_datasets as tfds
+
+    console = Console(stderr=True)
+    bar = Progress(console=console, transient=True, redirect_stdout=False, redirect_stderr=False, disable=not console.is_terminal)
+    with bar, _quiet():
+        task = bar.add_task("scenes", total=count)
+        builder.on_scene = lambda: bar.advance(task)
+        tfds.disable_progress_bar()
+        try:
+            builder.download_and_prepare()
+        except OSError:
+            if not _complete(folder):  # else another process, which no lock could stop, was first
+                raise
+        finally:
+            tfds.enable_progress_bar()
+
+
+def _damaged(folder: Path, error: Exception) -> InputError:
+    # TFDS and array_record raise anything on bad data.
+    return InputError(f"The scenes in {folder} are damaged ({error}). Remove this folder, and they are drawn again.")
+
+
+class SceneSplit(Sequence[Example]):
+    """Random access to the scenes of one split; can be read from several threads, and pickled."""
 
     def __init__(self, folder: Path, split: str) -> None:
-        self._folder, self._split = folder, split
-        self._source: Any = None
+        import tensorflow_datasets as tfds
 
-    def __getstate__(self) -> dict[str, Any]:
-        return {"_folder": self._folder, "_split": self._split, "_source": None}
-
-    def _open(self) -> Any:
-        if self._source is None:
-            import tensorflow_datasets as tfds
-
-            stored = {key: tfds.decode.SkipDecoding() for key in ("image", "label")}
-            with _quiet(tfds):
-                self._source = tfds.builder_from_directory(self._folder).as_data_source(split=self._split, decoders=stored)
-        return self._source
+        stored = {key: tfds.decode.SkipDecoding() for key in ("image", "label")}
+        self._folder = folder
+        try:
+            self._source = tfds.builder_from_directory(folder).as_data_source(split=split, decoders=stored)
+        except Exception as error:
+            raise _damaged(folder, error) from error
 
     def __len__(self) -> int:
-        return len(self._open())
+        return len(self._source)
 
     @overload
     def __getitem__(self, index: SupportsIndex) -> Example: ...
 
     @overload
-    def __getitem__(self, index: slice) -> Sequence: ...
+    def __getitem__(self, index: slice) -> list[Example]: ...
 
-    def __getitem__(self, index: SupportsIndex | slice) -> Example | Sequence:
-        """Decode a scene, or several."""
+    def __getitem__(self, index: SupportsIndex | slice) -> Example | list[Example]:
+        """Decode a scene, or several.
+
+        Raises:
+            IndexError: beyond the last scene.
+            InputError: if the cache is damaged.
+        """
         if isinstance(index, slice):
             return [self[i] for i in range(*index.indices(len(self)))]
-        i = index.__index__()
-        if not -len(self) <= i < len(self):
-            raise IndexError(f"scene {i} of {len(self)}")
-        stored = self._open()[i % len(self)]
-        image = cv2.imdecode(np.frombuffer(stored["image"], np.uint8), cv2.IMREAD_COLOR)
-        label = cv2.imdecode(np.frombuffer(stored["label"], np.uint8), cv2.IMREAD_GRAYSCALE)
-        return Example(image=cv2.cvtColor(image, cv2.COLOR_BGR2RGB), label=label, name=str(stored["name"].decode()))
-
-
-def _complete(folder: Path) -> bool:
-    return (folder / "dataset_info.json").is_file()
-
-
-@contextlib.contextmanager
-def _quiet(tfds: Any) -> Iterator[None]:
-    """Keep TFDS's progress bars and its notes about metadata off the screen."""
-    from absl import logging
-
-    before = logging.get_verbosity()
-    logging.set_verbosity(logging.ERROR)
-    tfds.disable_progress_bar()
-    try:
-        with contextlib.redirect_stdout(io.StringIO()):
-            yield
-    finally:
-        tfds.enable_progress_bar()
-        logging.set_verbosity(before)
+        number, size = index.__index__(), len(self)
+        if not -size <= number < size:
+            raise IndexError(f"scene {number} of {size}")
+        try:
+            stored = self._source[number % size]
+        except Exception as error:
+            raise _damaged(self._folder, error) from error
+        name = stored["name"].decode()
+        image = decode_image(stored["image"], num_channels=3, name=name)
+        return Example(image=image, label=decode_label(stored["label"], name=name), name=name)

@@ -211,4 +211,5 @@ def _share_of_the_others(target: Target) -> Float[Array, "b classes"]:
         return jnp.zeros(target.num_classes).at[labels.ravel()].add(valid.ravel().astype(jnp.float32))
 
     own = jax.vmap(total)(target.labels, target.valid)
-    return 1 - own / jnp.maximum(jnp.sum(own, -1, keepdims=True), 1)
+    all_classes = jnp.sum(own, -1, keepdims=True)
+    return jnp.maximum(all_classes - own, 0) / jnp.maximum(all_classes, 1)  # 1 - own / all could be rounded below 0

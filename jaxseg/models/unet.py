@@ -21,7 +21,7 @@ from jaxtyping import Array, Float
 from jaxseg import ops
 from jaxseg.errors import InputError
 from jaxseg.models.layers import BatchNorm, Conv, ConvTranspose
-from jaxseg.types import Image, Logits
+from jaxseg.types import Image
 
 PADDINGS = ("same", "valid")
 
@@ -75,7 +75,7 @@ class UNet(nn.Module):
     dtype: Any = jnp.float32
 
     @nn.compact
-    def __call__(self, image: Image, *, train: bool = False) -> Logits:
+    def __call__(self, image: Image, *, train: bool = False) -> Float[Array, "b h2 w2 num_classes"]:
         """Return logits of the image's height and width (``"same"``) or of :meth:`output_size` (``"valid"``).
 
         Raises:
@@ -99,7 +99,7 @@ class UNet(nn.Module):
         logits = Conv(self.num_classes, kernel_size=1, dtype=self.dtype, name="classifier")(x).astype(jnp.float32)
         return logits[:, :height, :width] if self.padding == "same" else logits
 
-    def _fit(self, image: Image) -> Image:
+    def _fit(self, image: Image) -> Float[Array, "b h2 w2 c"]:
         """Check the size (valid), or extend the image at its right and bottom edge to a multiple of ``2**depth`` (same)."""
         if self.padding not in PADDINGS:
             raise InputError(f"padding={self.padding!r}: U-Net knows {PADDINGS}.")

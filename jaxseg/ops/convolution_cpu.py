@@ -5,8 +5,6 @@ products in a matrix multiplication, that of a strided or depthwise one up to 10
 machine's speed, so every face is written as few of them.
 """
 
-from dataclasses import replace
-
 import jax.numpy as jnp
 from jax import Array, lax
 
@@ -18,7 +16,7 @@ from jaxseg.ops.convolution_native import Geometry, native
 #: Dtypes that the CPU multiplies only by way of float32.
 NARROW = (jnp.bfloat16, jnp.float16)
 
-# Where the formulations cross, measured with float32 on two cores with AVX-512 and large caches (`python -m jaxseg.benchmark ops`).
+# Where the formulations cross, measured in float32 on two cores with AVX-512 and large caches (`python -m jaxseg.benchmark ops`).
 #: Winograd pays from so many channels on either side, for the output and for the gradient to the kernel.
 WINOGRAD_CHANNELS, WINOGRAD_KERNEL_CHANNELS = 128, 64
 #: And from so many tiles: with fewer, transforming the kernel takes most of the time.
@@ -27,15 +25,22 @@ WINOGRAD_TILES = 64
 COLUMNS_CHANNELS = 768
 #: ... on planes of up to so many pixels in all, where XLA's own convolution does not fill its blocks.
 COLUMNS_PIXELS = 1024
+#: Products first and shifts after pay from so many times more channels in than out.
+SHIFTS_RATIO = 4
 
 
 def face(lhs: Array, rhs: Array, *, face: str, geometry: Geometry) -> Array:
     """Return one face of the trilinear form; see :mod:`jaxseg.ops.convolution_primitive`."""
-    dtype = lhs.dtype
+    dtype, window = lhs.dtype, geometry.window
     if dtype in NARROW:
         lhs, rhs = lhs.astype(jnp.float32), rhs.astype(jnp.float32)
-    rule = {"output": _output, "input": _input, "kernel": _kernel}[face]
-    return rule(lhs, rhs, geometry).astype(dtype)
+    geometry, (rows, columns) = geometry.live()
+    if face == "kernel":
+        kernel = _kernel(lhs, rhs, geometry)
+        edges = [(n.start, k - n.stop) for n, k in zip((rows, columns), window, strict=True)]
+        return jnp.pad(kernel, (*edges, (0, 0), (0, 0))).astype(dtype)
+    rule = {"output": _output, "input": _input}[face]
+    return rule(lhs, rhs[rows, columns], geometry).astype(dtype)
 
 
 def _output(x: Array, kernel: Array, geometry: Geometry) -> Array:
@@ -47,8 +52,12 @@ def _output(x: Array, kernel: Array, geometry: Geometry) -> Array:
     if min(c, o) >= WINOGRAD_CHANNELS and _winograd_fits(x, geometry):
         return winograd.output(x, kernel, geometry)
     rows, columns = geometry.output_size
-    if geometry.groups == 1 and o >= COLUMNS_CHANNELS and x.shape[0] * rows * columns <= COLUMNS_PIXELS:
-        return gemm.output(x, kernel, geometry)
+    if geometry.groups == 1 and geometry.strides == (1, 1):
+        few_pixels = o >= COLUMNS_CHANNELS and x.shape[0] * rows * columns <= COLUMNS_PIXELS
+        if few_pixels or (geometry.rate != (1, 1) and c <= o):
+            return gemm.output(x, kernel, geometry)
+        if geometry.rate != (1, 1) or c >= SHIFTS_RATIO * o:
+            return gemm.output_by_shifts(x, kernel, geometry)
     return native(x, kernel, face="output", geometry=geometry)
 
 
@@ -60,7 +69,9 @@ def _input(g: Array, kernel: Array, geometry: Geometry) -> Array:
     if geometry.groups > 1:
         return native(g, kernel, face="input", geometry=geometry)
     if geometry.strides == (1, 1):
-        return _output(g, lax.rev(kernel, (0, 1)).swapaxes(2, 3), adjoint(geometry))
+        if min(g.shape[3], kernel.shape[2]) >= WINOGRAD_CHANNELS and _winograd_fits(g, geometry.adjoint()):
+            return winograd.input_gradient(g, kernel, geometry)
+        return _output(g, lax.rev(kernel, (0, 1)).swapaxes(2, 3), geometry.adjoint())
     if geometry.rate == (1, 1):
         return gemm.subpixel(g, kernel, geometry)
     return native(g, kernel, face="input", geometry=geometry)
@@ -72,17 +83,9 @@ def _kernel(x: Array, g: Array, geometry: Geometry) -> Array:
         if geometry.groups == c:
             return depthwise.kernel_gradient(x, g, geometry)
         return gemm.grouped_kernel_gradient(x, g, geometry)
-    if min(c, o) >= WINOGRAD_KERNEL_CHANNELS and _winograd_fits(x, geometry):
+    if min(c, o) >= WINOGRAD_KERNEL_CHANNELS and geometry.strides == (1, 1) and _winograd_fits(g, geometry.adjoint()):
         return winograd.kernel_gradient(x, g, geometry)
     return gemm.kernel_gradient(x, g, geometry)
-
-
-def adjoint(geometry: Geometry) -> Geometry:
-    """Return the convolution, with the flipped kernel, that is the input's gradient of a convolution of stride 1."""
-    sides = []
-    for k, r, (before, after) in zip(geometry.window, geometry.rate, geometry.sides, strict=True):
-        sides.append((r * (k - 1) - before, r * (k - 1) - after))
-    return replace(geometry, size=geometry.output_size, sides=(sides[0], sides[1]))
 
 
 def _winograd_fits(x: Array, geometry: Geometry) -> bool:

@@ -7,8 +7,12 @@ from jax import Array, lax
 
 from jaxseg.ops.convolution_native import Geometry, native
 
-#: Above this many elements, the columns of a kernel's gradient are built for a band of rows at a time.
+#: Up to so many elements the columns of a kernel's gradient are built at once, above in bands of rows...
+COLUMNS = 1 << 22
+#: ... of about so many elements, which stay in the cache, ...
 BAND = 1 << 20
+#: ... and at least so many pixels: the sum of the bands passes over all of the kernel for each.
+BAND_PIXELS = 1024
 
 #: Up to this many taps, strided windows are sliced tap by tap; above, strides become channels first.
 FEW_TAPS = 16
@@ -17,8 +21,7 @@ FEW_TAPS = 16
 def fit(x: Array, geometry: Geometry) -> Array:
     """Pad ``x``, or crop it where padding is negative or rows at the end are never read."""
     edges = []
-    axes = zip(geometry.size, geometry.output_size, geometry.window, geometry.strides, geometry.sides, geometry.rate, strict=True)
-    for n, m, k, s, (before, _), r in axes:
+    for n, m, k, s, (before, _), r in geometry.axes():
         edges.append((before, (m - 1) * s + r * (k - 1) + 1 - n - before, 0))
     return lax.pad(x, jnp.zeros((), x.dtype), [(0, 0, 0), *edges, (0, 0, 0)])
 
@@ -36,52 +39,88 @@ def windows(x: Array, geometry: Geometry) -> list[Array]:
 def pointwise_output(x: Array, kernel: Array, geometry: Geometry) -> Array:
     """1x1: slice, then one product."""
     (view,) = windows(fit(x, geometry), geometry)
-    return lax.dot_general(view, kernel[0, 0], (((3,), (0,)), ((), ())), precision=geometry.precision)
+    return _dot(view, kernel[0, 0], geometry)
 
 
 def pointwise_input_gradient(g: Array, kernel: Array, geometry: Geometry) -> Array:
     """1x1: one product, then spread over the strides."""
-    spread = lax.dot_general(g, kernel[0, 0], (((3,), (1,)), ((), ())), precision=geometry.precision)
+    spread = _dot(g, kernel[0, 0].T, geometry)
     edges = []
-    for n, m, s, (before, _) in zip(geometry.size, geometry.output_size, geometry.strides, geometry.sides, strict=True):
+    for n, m, _, s, (before, _), _ in geometry.axes():
         edges.append((-before, n + before - (m - 1) * s - 1, s - 1))
     return lax.pad(spread, jnp.zeros((), g.dtype), [(0, 0, 0), *edges, (0, 0, 0)])
 
 
 def output(x: Array, kernel: Array, geometry: Geometry) -> Array:
     """Gather the columns under the taps, then one product."""
-    columns = _columns(fit(x, geometry), geometry)
-    return lax.dot_general(columns, kernel.reshape(-1, kernel.shape[3]), (((3,), (0,)), ((), ())), precision=geometry.precision)
+    return _dot(_columns(x, geometry), kernel.reshape(-1, kernel.shape[3]), geometry)
+
+
+def output_by_shifts(x: Array, kernel: Array, geometry: Geometry) -> Array:
+    """One product with all taps side by side, then the sum of all, shifted: for more channels in than out. Stride 1."""
+    taps, o = geometry.window[0] * geometry.window[1], kernel.shape[3]
+    products = _dot(x, kernel.reshape(taps, -1, o).swapaxes(0, 1).reshape(-1, taps * o), geometry)
+    parts = [shifted(products[..., t * o : (t + 1) * o], geometry, t) for t in range(taps)]
+    total = parts[0]
+    for part in parts[1:]:
+        total = total + part
+    return total
 
 
 def kernel_gradient(x: Array, g: Array, geometry: Geometry) -> Array:
     """Gather the columns under the taps, then one product over batch and plane; for a large plane band by band."""
-    (kh, kw), (si, sj) = geometry.window, geometry.strides
-    if (si, sj) != (1, 1) and geometry.rate == (1, 1) and kh * kw > FEW_TAPS:
+    (kh, kw), c, o = geometry.window, x.shape[3], g.shape[3]
+    if geometry.strides == (1, 1) and o < c:
+        # The same form with the roles of x and g exchanged: the columns are then of g, which has fewer channels.
+        return lax.rev(kernel_gradient(g, x, geometry.adjoint()), (0, 1)).swapaxes(2, 3)
+    if geometry.strides != (1, 1) and geometry.rate == (1, 1) and kh * kw > FEW_TAPS:
         return _strides_to_channels(x, g, geometry)
-    x, c, o = fit(x, geometry), x.shape[3], g.shape[3]
     rows, columns = geometry.output_size
-    band = max(1, BAND // (x.shape[0] * columns * kh * kw * c))
-    flat = _contract(g, _columns(x, geometry), geometry) if band >= rows else _banded(x, g, geometry, band)
+    row = x.shape[0] * columns
+    if row * rows * kh * kw * c <= COLUMNS:
+        flat = _contract(g, _columns(x, geometry), geometry)
+    else:
+        flat = _banded(x, g, geometry, max(BAND // (row * kh * kw * c), -(-BAND_PIXELS // row)))
     return flat.reshape(o, kh, kw, c).transpose(1, 2, 3, 0)
 
 
+def shifted(x: Array, geometry: Geometry, tap: int) -> Array:
+    """Return what lies under a tap, zeros outside of ``x``. Stride 1."""
+    edges = []
+    for (n, m, _, _, (before, _), r), i in zip(geometry.axes(), divmod(tap, geometry.window[1]), strict=True):
+        edges.append((before - i * r, m + i * r - before - n, 0))
+    return lax.pad(x, jnp.zeros((), x.dtype), [(0, 0, 0), *edges, (0, 0, 0)])
+
+
 def _columns(x: Array, geometry: Geometry) -> Array:
-    views = windows(x, geometry)
+    if geometry.strides == (1, 1) and geometry.rate != (1, 1):
+        # Padding for a large rate would make x many times larger.
+        views = [shifted(x, geometry, t) for t in range(geometry.window[0] * geometry.window[1])]
+    else:
+        views = windows(fit(x, geometry), geometry)
     return views[0] if len(views) == 1 else jnp.concatenate(views, axis=3)
 
 
+def _dot(x: Array, matrix: Array, geometry: Geometry) -> Array:
+    return lax.dot_general(x, matrix, (((3,), (0,)), ((), ())), precision=geometry.precision)
+
+
 def _contract(g: Array, columns: Array, geometry: Geometry) -> Array:
-    # The output's channels first: the other way round takes 1.5 times as long where they are few.
-    return lax.dot_general(g, columns, (((0, 1, 2), (0, 1, 2)), ((), ())), precision=geometry.precision)
+    # Merged to two axes first: XLA transposes an operand with several axes to contract. The output's channels come first: the
+    # other way round takes 1.5 times as long where they are few.
+    g, columns = g.reshape(-1, g.shape[3]), columns.reshape(-1, columns.shape[3])
+    return lax.dot_general(g, columns, (((0,), (0,)), ((), ())), precision=geometry.precision)
 
 
 def _banded(x: Array, g: Array, geometry: Geometry, band: int) -> Array:
     """Sum over bands of rows, so that the columns of one stay in the cache and cost little memory."""
-    rows = geometry.output_size[0]
-    band = max(n for n in range(1, band + 1) if rows % n == 0)
-    step, span = geometry.strides[0], geometry.rate[0] * (geometry.window[0] - 1) + 1
-    tall = (band - 1) * step + span
+    rows, step = geometry.output_size[0], geometry.strides[0]
+    bands = -(-rows // band)
+    band = -(-rows // bands)
+    tall = (band - 1) * step + geometry.rate[0] * (geometry.window[0] - 1) + 1
+    x = fit(x, geometry)
+    x = jnp.pad(x, ((0, 0), (0, (bands - 1) * band * step + tall - x.shape[1]), (0, 0), (0, 0)))
+    g = jnp.pad(g, ((0, 0), (0, bands * band - rows), (0, 0), (0, 0)))
     part = replace(geometry, size=(tall, x.shape[2]), sides=((0, 0), (0, 0)))
 
     def add(total: Array, n: Array) -> tuple[Array, None]:
@@ -89,7 +128,7 @@ def _banded(x: Array, g: Array, geometry: Geometry, band: int) -> Array:
         return total + _contract(lax.dynamic_slice_in_dim(g, n * band, band, 1), _columns(some, part), part), None
 
     shape = (g.shape[3], geometry.window[0] * geometry.window[1] * x.shape[3])
-    return lax.scan(add, jnp.zeros(shape, x.dtype), jnp.arange(rows // band))[0]
+    return lax.scan(add, jnp.zeros(shape, x.dtype), jnp.arange(bands))[0]
 
 
 def _folded(geometry: Geometry) -> Geometry:
@@ -105,7 +144,7 @@ def _strides_to_channels(x: Array, g: Array, geometry: Geometry) -> Array:
     b, c = x.shape[0], x.shape[3]
     (h, w), (qh, qw) = folded.size, folded.window
     edges = [
-        (p, n * s - m - p, 0) for p, n, s, m in zip((q[0] for q in geometry.sides), (h, w), (si, sj), geometry.size, strict=True)
+        (before, m * n - size - before, 0) for (size, _, _, n, (before, _), _), m in zip(geometry.axes(), (h, w), strict=True)
     ]
     x = lax.pad(x, jnp.zeros((), x.dtype), [(0, 0, 0), *edges, (0, 0, 0)])
     x = x.reshape(b, h, si, w, sj, c).transpose(0, 1, 3, 2, 4, 5).reshape(b, h, w, si * sj * c)
@@ -126,7 +165,7 @@ def subpixel(g: Array, kernel: Array, geometry: Geometry) -> Array:
     kernel = jnp.pad(kernel, ((0, qh * si - kh), (0, qw * sj - kw), (0, 0), (0, 0)))
     kernel = kernel.reshape(qh, si, qw, sj, c, o).transpose(0, 2, 5, 1, 3, 4).reshape(qh, qw, o, si * sj * c)
     if (qh, qw) == (1, 1):
-        blocks = lax.dot_general(g, kernel[0, 0], (((3,), (0,)), ((), ())), precision=geometry.precision)
+        blocks = _dot(g, kernel[0, 0], geometry)
     else:
         full = Geometry(
             size=geometry.output_size,

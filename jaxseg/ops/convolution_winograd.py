@@ -1,6 +1,6 @@
 """3x3 convolutions of stride 1 by Winograd's minimal filtering F(4x4, 3x3): 36 products make 16 pixels, instead of 144.
 
-``Y = A' [(G k G') * (B' x B)] A`` for every tile of 4x4 pixels, with the element-wise product summed over channels: 36 independent matrix
+``Y = A' [(G k G') * (B' x B)] A`` for every tile of 4x4 pixels, with the element-wise product summed over channels: 36 independent
 products over all tiles. Lavin and Gray, Fast Algorithms for Convolutional Neural Networks, CVPR 2016, section 4. The gradient to
 the kernel is ``G' [(B' x B) * (A g A')] G``, summed over tiles.
 
@@ -39,21 +39,41 @@ def tiles(geometry: Geometry) -> tuple[int, int]:
 
 def output(x: Array, kernel: Array, geometry: Geometry) -> Array:
     """Convolve."""
-    down, across = tiles(geometry)
-    x = _phases(fit(x, geometry), geometry, 2)
-    b, c, o = x.shape[0], x.shape[3], kernel.shape[3]
-    weights = jnp.dot(np.kron(G, G).astype(x.dtype), kernel.reshape(9, c * o)).reshape(36, c, o)
-    products = lax.dot_general(_tile(x, down, across), weights, (((2,), (1,)), ((0,), (0,))))
-    return _join(_untile(products, b, down, across), geometry)
+    return _join(_filtered(x, _transformed(kernel, G), 1, geometry), geometry)
+
+
+def input_gradient(g: Array, kernel: Array, geometry: Geometry) -> Array:
+    """Return the gradient to the input: convolve with the flipped kernel."""
+    geometry = geometry.adjoint()
+    return _join(_filtered(g, _transformed(kernel, G[:, ::-1]), 2, geometry), geometry)
 
 
 def kernel_gradient(x: Array, g: Array, geometry: Geometry) -> Array:
-    """Return the gradient to the kernel."""
+    """Return the gradient to the kernel.
+
+    Of the two gradients that the form has, this takes the one that transforms ``g`` as :func:`input_gradient` does: XLA then does it
+    once. Transforming ``x`` as :func:`output` does would make XLA keep that, twice as large as ``x``, from the forward pass.
+    """
+    geometry = geometry.adjoint()
     down, across = tiles(geometry)
-    x, g = _phases(fit(x, geometry), geometry, 2), _phases(g, geometry, 0)
-    c, o = x.shape[3], g.shape[3]
-    products = lax.dot_general(_tile(x, down, across), _spread(g, down, across), (((1,), (1,)), ((0,), (0,))))
-    return jnp.dot(np.kron(G, G).astype(x.dtype).T, products.reshape(36, c * o)).reshape(3, 3, c, o)
+    tiled = _tile(_phases(fit(g, geometry), geometry, 2), down, across)
+    spread = _spread(_phases(x, geometry, 0), down, across)
+    c, o = spread.shape[2], tiled.shape[2]
+    products = lax.dot_general(spread, tiled, (((1,), (1,)), ((0,), (0,))))
+    matrix = np.kron(G[:, ::-1], G[:, ::-1]).astype(x.dtype)
+    return jnp.dot(matrix.T, products.reshape(36, c * o)).reshape(3, 3, c, o)
+
+
+def _transformed(kernel: Array, matrix: np.ndarray) -> Array:
+    c, o = kernel.shape[2:]
+    return jnp.dot(np.kron(matrix, matrix).astype(kernel.dtype), kernel.reshape(9, c * o)).reshape(36, c, o)
+
+
+def _filtered(x: Array, weights: Array, contract: int, geometry: Geometry) -> Array:
+    down, across = tiles(geometry)
+    x = _phases(fit(x, geometry), geometry, 2)
+    products = lax.dot_general(_tile(x, down, across), weights, (((2,), (contract,)), ((0,), (0,))))
+    return _untile(products, x.shape[0], down, across)
 
 
 def _phases(x: Array, geometry: Geometry, overlap: int) -> Array:

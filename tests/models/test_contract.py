@@ -1,0 +1,98 @@
+"""What every network of jaxseg keeps to, whatever its paper."""
+
+from functools import partial
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from jaxseg import losses
+from jaxseg.models import SETRNaive, UNet
+from jaxseg.models.backbones import ViT
+
+KEY = jax.random.key(0)
+SMALL_VIT = ViT(patch_size=4, width=16, depth=2, num_heads=2, hidden=32, image_size=(16, 24), feature_depths=(1, 2))
+
+#: A small network of each kind, and what its full size counts.
+NETWORKS = {
+    "unet": UNet(num_classes=3, width=4, depth=2),
+    "unet-batch-norm": UNet(num_classes=3, width=4, depth=2, batch_norm=True),
+    "setr-naive": SETRNaive(num_classes=3, backbone=SMALL_VIT, head_features=8),
+}
+
+
+def initialise(model, shape):
+    variables = dict(model.init({"params": KEY, "dropout": KEY}, jnp.zeros(shape), train=True))
+    variables.pop("auxiliary", None)
+    return variables
+
+
+@pytest.fixture(params=NETWORKS, scope="module")
+def network(request):
+    model = NETWORKS[request.param]
+    return model, initialise(model, (1, 16, 24, 3))
+
+
+def random_images(*shape):
+    return jnp.asarray(np.random.default_rng(0).normal(size=shape), jnp.float32)
+
+
+@pytest.mark.parametrize("size", [(16, 24), (17, 23), (33, 9), (3, 40)])
+def test_logits_have_the_images_size(network, size):
+    model, variables = network
+    logits = jax.eval_shape(partial(model.apply, variables), jax.ShapeDtypeStruct((2, *size, 3), jnp.float32))
+    assert logits.shape == (2, *size, 3)
+    assert logits.dtype == jnp.float32
+
+
+@pytest.mark.parametrize("channels", [1, 5])
+def test_takes_any_number_of_channels(network, channels):
+    model, _ = network
+    assert jax.eval_shape(lambda: initialise(model, (1, 16, 24, channels)))["params"]
+
+
+def test_images_of_a_batch_do_not_see_each_other_in_evaluation(network):
+    model, variables = network
+    images = random_images(3, 16, 24, 3)
+    apply = jax.jit(model.apply)
+    together = apply(variables, images)
+    alone = jnp.concatenate([apply(variables, images[i : i + 1]) for i in range(3)])
+    np.testing.assert_allclose(together, alone, atol=1e-5)
+
+
+def test_every_parameter_has_a_gradient(network):
+    model, variables = network
+    images = random_images(2, 16, 24, 3)
+    labels = jnp.asarray(np.random.default_rng(1).integers(0, 3, (2, 16, 24)))
+    state = {k: v for k, v in variables.items() if k != "params"}
+
+    def objective(params):
+        logits, changed = model.apply(
+            {"params": params, **state}, images, train=True, mutable=[*state, "auxiliary"], rngs={"dropout": KEY}
+        )
+        auxiliary = [weight * losses.cross_entropy(x, labels) for ((weight, x),) in changed.get("auxiliary", {}).values()]
+        return losses.cross_entropy(logits, labels) + sum(auxiliary)
+
+    gradients = jax.jit(jax.grad(objective))(variables["params"])
+    zero = ["/".join(k.key for k in path) for path, g in jax.tree_util.tree_leaves_with_path(gradients) if not jnp.any(g != 0)]
+    # A key's bias moves all scores of a query alike, and softmax does not see it.
+    assert [name for name in zero if not name.endswith("attention/key/bias")] == []
+    assert all(bool(jnp.isfinite(g).all()) for g in jax.tree.leaves(gradients))
+
+
+def test_bfloat16_computes_near_float32_and_gives_float32_logits(network):
+    model, variables = network
+    images = random_images(1, 16, 24, 3)
+    low = model.clone(dtype=jnp.bfloat16)
+    if hasattr(model, "backbone"):
+        low = low.clone(backbone=model.backbone.clone(dtype=jnp.bfloat16))
+    exact, rough = model.apply(variables, images), low.apply(variables, images)
+    assert rough.dtype == jnp.float32
+    assert 0 < float(jnp.abs(exact - rough).max()) < 0.05 * float(jnp.abs(exact).max())
+
+
+def test_networks_are_hashable_values(network):
+    model, _ = network
+    assert hash(model) == hash(model.clone())
+    assert model == model.clone()
