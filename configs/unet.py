@@ -53,9 +53,9 @@ def scenes() -> Config:
 
 
 def camvid() -> Config:
-    """Half resolution (240 x 180) and half the paper's width, so that a laptop's CPU gets there in an hour."""
+    """Half resolution (240 x 180) and a quarter of the paper's width, so that a laptop's CPU gets there within the hour."""
     return Config(
-        model=UNet(num_classes=11, width=32, batch_norm=True, dropout=0.3),
+        model=UNet(num_classes=11, width=16, batch_norm=True, dropout=0.1),
         data=CamVid(),
         image_size=(180, 240),
         crop_size=(144, 192),
@@ -63,10 +63,10 @@ def camvid() -> Config:
         loss=losses.weighted_sum((1.0, losses.cross_entropy), (1.0, losses.dice)),
         optimizer=partial(adamw, weight_decay=1e-2, clip_norm=1.0),
         schedule=partial(cosine, learning_rate=2e-3, warmup_steps=100),
-        steps=2000,
+        steps=1800,
         batch_size=8,
-        eval_every=250,
-        checkpoint_every=250,
+        eval_every=300,
+        checkpoint_every=100,
     )
 
 

@@ -13,8 +13,8 @@ EXAMPLE = """examples:
   python -m jaxseg.evaluate --workdir runs/unet-camvid --split test --set data.root=~/data/CamVid --json"""
 
 
-def main(argv: list[str] | None = None) -> None:
-    """Run the command line."""
+def command_line() -> argparse.ArgumentParser:
+    """Return the command's flags."""
     parser = argparse.ArgumentParser(
         prog="python -m jaxseg.evaluate",
         description=__doc__,
@@ -24,7 +24,12 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--split", help="of the run's data; default: the one evaluated in training")
     parser.add_argument("--json", action="store_true", help="print the scores as JSON, in [0, 1], absent classes as null")
     console.add_run_flags(parser)
-    args = parser.parse_args(argv)
+    return parser
+
+
+def main(argv: list[str] | None = None) -> None:
+    """Run the command line."""
+    args = command_line().parse_args(argv)
     with console.reporting_errors():
         console.use_compilation_cache()
         predictor = load(args.workdir, checkpoint=args.checkpoint, overrides=tuple(args.set), trusted=tuple(args.trust))

@@ -80,15 +80,14 @@ class Predictor:
         """Segment a batch of images of one size; see :meth:`predict`."""
         size = (images.shape[1], images.shape[2])
         if self.config.window is not None:
-            return np.asarray(choose_labels(jnp.asarray(self.logits(images)), size=size))
-        count = len(images)
-        return np.asarray(choose_labels(self._whole(images), size=size))[:count]
+            return np.array(choose_labels(jnp.asarray(self.logits(images)), size=size))
+        return np.array(choose_labels(self._whole(images), size=size)[: len(images)])
 
     def logits(self, images: Shaped[np.ndarray, "b h w c"]) -> Float[np.ndarray, "b h w k"]:
         """Return the float32 logits of a batch of images of one size, on the host."""
         height, width = images.shape[1:3]
         if self.config.window is None:
-            return np.asarray(self._whole(images)[: len(images), :height, :width])
+            return np.array(self._whole(images)[: len(images), :height, :width])
         resized = self._resized(images)
         logits = np.stack([self._windows(image) for image in resized])
         if resized.shape[1:3] != (height, width):

@@ -1,7 +1,8 @@
 """Optimizers as segmentation papers use them, each a chain of optax transformations over a learning rate schedule.
 
 A config may equally name an optimizer of optax itself: ``optimizer=functools.partial(optax.lion, weight_decay=0.1)``. These add
-what the papers need: weight decay on kernels alone, clipping by the global norm, a faster head.
+what the papers need: weight decay on kernels alone, clipping by the global norm, a faster head. The state of each has one
+structure whatever the arguments, so that a run can go on with others.
 """
 
 from typing import Any
@@ -32,7 +33,7 @@ def sgd(
         clip_norm: largest global norm of the gradients; ``None`` leaves them.
         head_multiplier: learning rate of everything outside the backbone, as a multiple.
     """
-    decay = optax.add_decayed_weights(weight_decay, mask=decays) if weight_decay else optax.identity()
+    decay = optax.add_decayed_weights(weight_decay, mask=decays)
     core = optax.sgd(learning_rate, momentum=momentum, nesterov=nesterov)
     return optax.chain(_clip(clip_norm), decay, core, _faster_head(head_multiplier))
 
@@ -84,13 +85,13 @@ def _faster_head(multiplier: float) -> optax.GradientTransformation:
     if multiplier == 1.0:
         return optax.identity()
 
-    def head(params: PyTree) -> PyTree:
-        inside = in_backbone(params)
+    def scale(updates: PyTree, _: PyTree) -> PyTree:
+        inside = in_backbone(updates)
         if not any(jax.tree.leaves(inside)):
             raise InputError(
                 f"head_multiplier={multiplier} needs a network with a `backbone`, and this one has none: "
                 "every parameter would count as the head. Set optimizer.head_multiplier=1.0 and raise the learning rate."
             )
-        return jax.tree.map(lambda x: not x, inside)
+        return jax.tree.map(lambda update, within: update if within else multiplier * update, updates, inside)
 
-    return optax.masked(optax.scale(multiplier), head)
+    return optax.stateless(scale)

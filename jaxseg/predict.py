@@ -101,8 +101,8 @@ def _decoded(paths: list[Path], num_channels: int) -> Iterator[tuple[Path, np.nd
             yield path, future.result()
 
 
-def main(argv: list[str] | None = None) -> None:
-    """Run the command line."""
+def command_line() -> argparse.ArgumentParser:
+    """Return the command's flags."""
     parser = argparse.ArgumentParser(
         prog="python -m jaxseg.predict", description=__doc__, epilog=EXAMPLE, formatter_class=argparse.RawDescriptionHelpFormatter
     )
@@ -112,7 +112,12 @@ def main(argv: list[str] | None = None) -> None:
         "--json", action="store_true", help="print one line of JSON per image: its files and the share of each class"
     )
     console.add_run_flags(parser)
-    args = parser.parse_args(argv)
+    return parser
+
+
+def main(argv: list[str] | None = None) -> None:
+    """Run the command line."""
+    args = command_line().parse_args(argv)
     with console.reporting_errors():
         console.use_compilation_cache()
         images = find_images(args.images)

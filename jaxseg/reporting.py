@@ -17,6 +17,9 @@ from jaxseg.config import Config
 from jaxseg.console import status
 from jaxseg.errors import InputError
 
+#: Steps that may be under way at once.
+_AHEAD = 4
+
 
 class Report:
     """The report of one run. Only process 0 shows and writes; every process checks the loss."""
@@ -52,6 +55,8 @@ class Report:
     def add(self, step: int, scalars: dict[str, Any]) -> None:
         """Note the scalars of a step without waiting for them."""
         self._waiting.append((step, scalars))
+        if len(self._waiting) > _AHEAD:  # or batches would pile up on the device
+            jax.block_until_ready(self._waiting[-_AHEAD][1])
         self._counted += 1
         self._progress.update(self._task, completed=step)
 

@@ -167,8 +167,8 @@ def show_data(config: Config, workdir: Path) -> Path:
     return path
 
 
-def main(argv: list[str] | None = None) -> None:
-    """Run the command line."""
+def command_line() -> argparse.ArgumentParser:
+    """Return the command's flags."""
     parser = argparse.ArgumentParser(
         prog="python -m jaxseg.train", description=__doc__, epilog=EXAMPLE, formatter_class=argparse.RawDescriptionHelpFormatter
     )
@@ -177,7 +177,12 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--workdir", type=Path, help="default: runs/<config>-<recipe>")
     parser.add_argument("--show-data", action="store_true", help="draw what the augmentation does, and stop")
     sharding.add_process_flags(parser)
-    args = parser.parse_args(argv)
+    return parser
+
+
+def main(argv: list[str] | None = None) -> None:
+    """Run the command line."""
+    args = command_line().parse_args(argv)
     with console.reporting_errors():
         sharding.join_from_flags(args)
         console.use_compilation_cache()

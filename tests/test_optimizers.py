@@ -51,8 +51,16 @@ def test_head_multiplier_speeds_up_everything_outside_the_backbone(make):
 
 
 def test_head_multiplier_needs_a_backbone():
+    optimizer, params = optimizers.sgd(0.1, head_multiplier=10.0), {"conv": {"kernel": jnp.ones((1, 1))}}
     with pytest.raises(InputError, match=r"head_multiplier=10.0 needs a network with a `backbone`"):
-        optimizers.sgd(0.1, head_multiplier=10.0).init({"conv": {"kernel": jnp.ones((1, 1))}})
+        optimizer.update(params, optimizer.init(params), params)
+
+
+@pytest.mark.parametrize("make", [optimizers.sgd, optimizers.adamw])
+def test_a_run_can_go_on_with_other_arguments(make):
+    plain = make(0.1, weight_decay=0.0).init(PARAMS)
+    other = make(0.2, weight_decay=0.1, clip_norm=1.0, head_multiplier=10.0).init(PARAMS)
+    chex.assert_trees_all_equal_structs(plain, other)
 
 
 def test_clipping_bounds_the_global_norm():

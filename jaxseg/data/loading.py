@@ -44,7 +44,7 @@ def train_batches(
         process_count: of the job.
 
     Yields:
-        ``image`` ``(b, h, w, c)`` as stored, ``label`` ``(b, h, w)`` uint8, further maps that transforms add, and ``name``, a list.
+        ``image`` ``(b, h, w, c)`` as stored, ``label`` ``(b, h, w)`` uint8, further maps that transforms add, and ``name``.
 
     Raises:
         InputError: if the batch does not split over the processes, or as the source finds bad files.
@@ -77,7 +77,7 @@ def _pipeline(
 def stack(examples: Sequence[Any]) -> dict[str, Any]:
     """Stack examples of one shape into a batch; names stay a list."""
     first = examples[0]
-    return {k: [e[k] for e in examples] if k == "name" else np.stack([e[k] for e in examples]) for k in first}  # type: ignore[literal-required]
+    return {k: [e[k] for e in examples] if k == "name" else np.stack([e[k] for e in examples]) for k in first}
 
 
 def eval_batches(

@@ -26,7 +26,7 @@ class Source(Protocol):
     """A data set of a config. Implementations are frozen dataclasses; making one reads nothing from disk.
 
     ``split`` raises :class:`jaxseg.errors.InputError` where the data is missing or wrong, saying what, where and what to do.
-    A source whose files may be bad also has ``check(split)``, which reads a sample of them and raises the same; training calls it.
+    A source whose files may be bad also has ``check(split)``, which reads some of them and raises the same; training calls it.
     """
 
     @property

@@ -70,7 +70,7 @@ class CalibrationError:
         logits = logits.astype(jnp.float32)
         if logits.shape[-1] == 1:
             logits = jnp.concatenate([jnp.zeros_like(logits), logits], -1)
-        confidence = jnp.max(jax.nn.softmax(logits), -1)
+        confidence = 1 / jnp.sum(jnp.exp(logits - jnp.max(logits, -1, keepdims=True)), -1)
         hit = jnp.argmax(logits, -1) == labels.astype(jnp.int32)
         pixels, hits, sums = jax.vmap(self._of_image)(confidence, hit, labels != VOID)
         return self._add(type(self)(*(wide.total(each, _sum_images) for each in (pixels, hits, sums))))
