@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import jax
+import numpy as np
 import orbax.checkpoint as ocp
 from jaxtyping import PyTree
 from orbax.checkpoint.checkpoint_managers import preservation_policy
@@ -26,7 +27,7 @@ class Checkpoints:
         )
         # Without best_fn the metrics would be forgotten when the run is resumed.
         options = ocp.CheckpointManagerOptions(preservation_policy=policy, best_fn=_miou)
-        self._manager = ocp.CheckpointManager((workdir / "checkpoints").absolute(), options=options)
+        self._manager = ocp.CheckpointManager(_folder(workdir), options=options)
 
     def __enter__(self) -> "Checkpoints":
         return self
@@ -92,26 +93,19 @@ def restore_variables(workdir: Path, which: str = "best") -> tuple[dict[str, PyT
     """
     with Checkpoints(workdir) as checkpoints:
         step = checkpoints.choose(which)
-        item = checkpoints._manager.directory / str(step) / "state"
-    with ocp.PyTreeCheckpointer() as reader:
-        tree = _tree(reader.metadata(item))
-        params = "ema" if tree.get("ema") else "params"
-        wanted = {name: tree[name] for name in (params, "model_state") if name in tree}
-        numpy = jax.tree.map(lambda _: ocp.RestoreArgs(restore_type=_host_array()), wanted)
-        state = reader.restore(item, args=ocp.args.PyTreeRestore(wanted, restore_args=numpy, partial_restore=True))
+    handlers = {"state": ocp.PyTreeCheckpointHandler()}
+    with ocp.CheckpointManager(_folder(workdir), item_handlers=handlers) as manager:
+        saved = manager.item_metadata(step)["state"].tree
+        params = "ema" if saved.get("ema") else "params"
+        wanted = {name: saved[name] for name in (params, "model_state")}
+        on_host = jax.tree.map(lambda _: ocp.RestoreArgs(restore_type=np.ndarray), wanted)
+        arguments = ocp.args.PyTreeRestore(wanted, restore_args=on_host, partial_restore=True)
+        state = manager.restore(step, args=ocp.args.Composite(state=arguments))["state"]
     return {"params": state[params], **(state.get("model_state") or {})}, step
 
 
-def _host_array() -> Any:
-    import numpy as np
-
-    return np.ndarray
-
-
-def _tree(metadata: Any) -> dict[str, Any]:
-    """Return the saved tree's structure out of Orbax's metadata."""
-    tree = metadata.item_metadata
-    return dict(getattr(tree, "tree", tree))
+def _folder(workdir: Path) -> Path:
+    return (workdir / "checkpoints").absolute()
 
 
 def _miou(metrics: Any) -> float:

@@ -5,6 +5,11 @@ import numpy as np
 VOID = 255
 
 
+def one_hot(labels, classes):
+    """One-hot encoding, which leaves nothing of VOID."""
+    return (np.asarray(labels)[..., None] == np.arange(classes)).astype(np.float32)
+
+
 def sigmoid(x):
     return 1 / (1 + np.exp(-x))
 

@@ -14,9 +14,9 @@ from jaxseg.losses.combine import sum_of_losses
 from jaxseg.override import override
 
 RNG = np.random.default_rng(5)
-X = jnp.asarray(RNG.normal(size=(2, 4, 5, 3)), jnp.float32)
-LABELS = jnp.asarray(RNG.integers(0, 3, (2, 4, 5)), jnp.uint8).at[0, 0].set(255)
-WEIGHTS = jnp.asarray(RNG.uniform(0.5, 2, (2, 4, 5)), jnp.float32)
+X = np.asarray(RNG.normal(size=(2, 4, 5, 3)), np.float32)
+LABELS = np.asarray(RNG.integers(0, 3, (2, 4, 5)), np.uint8).at[0, 0].set(255)
+WEIGHTS = np.asarray(RNG.uniform(0.5, 2, (2, 4, 5)), np.float32)
 LOSS = losses.weighted_sum((1.0, losses.cross_entropy), (0.5, functools.partial(losses.dice, smoothing=0.0)))
 
 

@@ -33,7 +33,7 @@ def _softmax_losses(images, classes):
 @pytest.mark.parametrize("per_image", [False, True])
 def test_softmax_is_the_definition(classes, per_image):
     expected = np.mean([_softmax_losses(images, classes) for images in ([[0], [1]] if per_image else [[0, 1]])])
-    actual = run(lovasz_softmax, jnp.asarray(X), jnp.asarray(LABELS), classes=classes, per_image=per_image)
+    actual = run(lovasz_softmax, np.asarray(X), np.asarray(LABELS), classes=classes, per_image=per_image)
     np.testing.assert_allclose(actual, expected, rtol=1e-5)
 
 
@@ -45,17 +45,17 @@ def test_hinge_is_the_definition_with_one_logit_and_with_two(per_image):
         foreground = LABELS[images][valid] == 1
         margin = 1 - np.where(foreground, 1, -1) * X[images][valid][:, 0].astype(float)
         values.append(formulas.lovasz_extension(np.maximum(margin, 0), foreground))
-    one = jnp.asarray(X[..., :1])
-    np.testing.assert_allclose(run(lovasz_hinge, one, jnp.asarray(LABELS), per_image=per_image), np.mean(values), rtol=1e-5)
-    two = jnp.concatenate([jnp.full_like(one, 0.25), one + 0.25], -1)
-    np.testing.assert_allclose(run(lovasz_hinge, two, jnp.asarray(LABELS), per_image=per_image), np.mean(values), rtol=1e-5)
+    one = np.asarray(X[..., :1])
+    np.testing.assert_allclose(run(lovasz_hinge, one, np.asarray(LABELS), per_image=per_image), np.mean(values), rtol=1e-5)
+    two = np.concatenate([np.full_like(one, 0.25), one + 0.25], -1)
+    np.testing.assert_allclose(run(lovasz_hinge, two, np.asarray(LABELS), per_image=per_image), np.mean(values), rtol=1e-5)
 
 
 def test_binary_softmax_is_of_the_foreground_unless_told_otherwise():
-    one, labels = jnp.asarray(X[:1, ..., :1]), jnp.asarray(LABELS[:1])
+    one, labels = np.asarray(X[:1, ..., :1]), np.asarray(LABELS[:1])
     foreground = run(lovasz_softmax, one, labels)
-    np.testing.assert_allclose(run(lovasz_softmax, jnp.concatenate([-one, one], -1) / 2, labels), foreground, rtol=1e-6)
-    swapped = jnp.where(labels == formulas.VOID, labels, 1 - labels)
+    np.testing.assert_allclose(run(lovasz_softmax, np.concatenate([-one, one], -1) / 2, labels), foreground, rtol=1e-6)
+    swapped = np.where(labels == formulas.VOID, labels, 1 - labels)
     both = (foreground + run(lovasz_softmax, -one, swapped)) / 2
     np.testing.assert_allclose(run(lovasz_softmax, one, labels, class_weights=(1.0, 1.0)), both, rtol=1e-6)
 
@@ -63,15 +63,15 @@ def test_binary_softmax_is_of_the_foreground_unless_told_otherwise():
 def test_hard_errors_give_the_jaccard_loss_itself():
     foreground = RNG.integers(0, 2, 50).astype(bool)
     wrong = RNG.integers(0, 2, 50).astype(bool)
-    errors = jnp.asarray(wrong, jnp.float32)
-    value = jnp.sum(errors * _sorted_slopes(errors, jnp.asarray(foreground), jnp.ones(50)))
+    errors = np.asarray(wrong, np.float32)
+    value = jnp.sum(errors * _sorted_slopes(errors, np.asarray(foreground), np.ones(50)))
     np.testing.assert_allclose(value, formulas.jaccard_of_set(wrong, foreground), rtol=1e-6)
 
 
 def test_pixel_weights_are_repeated_pixels_and_ties_share():
-    x, labels = jnp.asarray(X[:1]), jnp.asarray(LABELS[:1])
-    weights = jnp.ones((1, 4, 5)).at[:, 2:].set(2.0)
-    repeated = jnp.concatenate([x, x[:, 2:]], 1), jnp.concatenate([labels, labels[:, 2:]], 1)
+    x, labels = np.asarray(X[:1]), np.asarray(LABELS[:1])
+    weights = np.ones((1, 4, 5)).at[:, 2:].set(2.0)
+    repeated = np.concatenate([x, x[:, 2:]], 1), np.concatenate([labels, labels[:, 2:]], 1)
     np.testing.assert_allclose(run(lovasz_softmax, x, labels, weights), run(lovasz_softmax, *repeated), rtol=1e-6)
     weighted, copies = (
         run(lovasz_softmax, x, labels, weights, function=jax.grad),
@@ -81,7 +81,7 @@ def test_pixel_weights_are_repeated_pixels_and_ties_share():
 
 
 def test_gradient_is_that_of_finite_differences():
-    x, labels = jnp.asarray(X), jnp.asarray(LABELS)
+    x, labels = np.asarray(X), np.asarray(LABELS)
     gradient = np.asarray(run(lovasz_softmax, x, labels, function=jax.grad), float)
     direction = RNG.normal(size=X.shape).astype(np.float32)
     step = 1e-3
@@ -93,7 +93,7 @@ def test_slopes_keep_their_digits_among_a_million_pixels():
     n = 1_000_000
     errors = np.linspace(1, 1e-6, n, dtype=np.float32)
     foreground = np.arange(n) % 3 == 0
-    slopes = np.asarray(_sorted_slopes(jnp.asarray(errors), jnp.asarray(foreground), jnp.ones(n)), float)
+    slopes = np.asarray(_sorted_slopes(np.asarray(errors), np.asarray(foreground), np.ones(n)), float)
     total = foreground.sum()
     left, union = total - np.cumsum(foreground), total + np.cumsum(~foreground)
     expected = np.diff(1 - left / union, prepend=0.0)
@@ -103,11 +103,11 @@ def test_slopes_keep_their_digits_among_a_million_pixels():
 
 @pytest.mark.parametrize("loss", [lovasz_softmax, lovasz_hinge, functools.partial(lovasz_softmax, classes="all")])
 def test_no_foreground_and_no_pixels(loss):
-    x = jnp.asarray(X[..., :1])
-    value, gradient = run(loss, x, jnp.full((2, 4, 5), 255), function=jax.value_and_grad)
+    x = np.asarray(X[..., :1])
+    value, gradient = run(loss, x, np.full((2, 4, 5), 255), function=jax.value_and_grad)
     assert value == 0
     assert (gradient == 0).all()
-    background = run(loss, x, jnp.zeros((2, 4, 5), int))
+    background = run(loss, x, np.zeros((2, 4, 5), int))
     largest = {
         "per_image": np.maximum(1 + X[..., 0], 0).max((1, 2)).mean(),
         "all": formulas.sigmoid(X[..., 0]).max(),

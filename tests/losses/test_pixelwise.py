@@ -29,11 +29,11 @@ def test_binary_form_is_the_formula_with_one_logit_and_with_two(name, soft):
     loss, formula = BINARY[name]
     p = SOFT[..., 0] if soft else LABELS
     expected = formula(p.astype(float), Q)
-    labels = jnp.asarray(SOFT if soft else LABELS)
-    one = run(loss, jnp.asarray(X), labels, reduction="none")
+    labels = np.asarray(SOFT if soft else LABELS)
+    one = run(loss, np.asarray(X), labels, reduction="none")
     np.testing.assert_allclose(one, expected, rtol=2e-6, atol=1e-6)
-    two = jnp.concatenate([jnp.full_like(X, 0.7), X + 0.7], -1)
-    two_labels = jnp.concatenate([1 - SOFT, SOFT], -1) if soft else labels
+    two = np.concatenate([np.full_like(X, 0.7), X + 0.7], -1)
+    two_labels = np.concatenate([1 - SOFT, SOFT], -1) if soft else labels
     np.testing.assert_allclose(run(loss, two, two_labels), expected.mean(), rtol=1e-6)
 
 
@@ -52,7 +52,7 @@ def test_many_classes_void_weights_and_the_three_reductions():
     pixel_weights = RNG.uniform(0.5, 2, SHAPE).astype(np.float32)
     weights = np.where(valid, pixel_weights * class_weights[np.where(valid, labels, 0)], 0)
     loss = functools.partial(
-        run, cross_entropy, jnp.asarray(x), jnp.asarray(labels), jnp.asarray(pixel_weights), class_weights=(1.0, 0.5, 2.0, 0.25)
+        run, cross_entropy, np.asarray(x), np.asarray(labels), np.asarray(pixel_weights), class_weights=(1.0, 0.5, 2.0, 0.25)
     )
     expected = np.where(valid, -np.log(own) * weights, 0)
     np.testing.assert_allclose(loss(reduction="none"), expected, rtol=1e-5, atol=1e-6)
@@ -66,8 +66,8 @@ def test_label_smoothing_is_cross_entropy_with_smoothed_labels(soft):
     p = np.eye(4)[np.where(labels == formulas.VOID, 0, labels)] * (labels != formulas.VOID)[..., None]
     smooth, class_weights = 0.9 * p + 0.1 / 4, np.array([1.0, 0.5, 2.0, 0.25])
     expected = -(smooth * class_weights * np.log(q)).sum(-1)[labels != formulas.VOID].mean()
-    given = jnp.asarray(p, jnp.float32) if soft else jnp.asarray(labels)
-    actual = run(cross_entropy, jnp.asarray(x), given, label_smoothing=0.1, class_weights=(1.0, 0.5, 2.0, 0.25))
+    given = np.asarray(p, np.float32) if soft else np.asarray(labels)
+    actual = run(cross_entropy, np.asarray(x), given, label_smoothing=0.1, class_weights=(1.0, 0.5, 2.0, 0.25))
     np.testing.assert_allclose(actual, expected, rtol=1e-6)
 
 
@@ -80,24 +80,24 @@ def test_balanced_without_beta_weighs_each_pixel_by_the_rest_of_its_image(soft):
         for c in range(4):
             rest = 1 - (labels[image] == c).sum() / valid.sum()
             expected.extend(-rest * np.log(own[image][labels[image] == c]))
-    given = jax.nn.one_hot(labels, 4) if soft else jnp.asarray(labels)
-    np.testing.assert_allclose(run(balanced_cross_entropy, jnp.asarray(x), given), np.mean(expected), rtol=1e-6)
+    given = formulas.one_hot(labels, 4) if soft else np.asarray(labels)
+    np.testing.assert_allclose(run(balanced_cross_entropy, np.asarray(x), given), np.mean(expected), rtol=1e-6)
 
 
 def test_balanced_without_beta_is_the_papers_for_two_classes():
     labels = np.zeros((1, 4, 5), np.uint8)
     labels[0, 0, :3] = 1
     beta = 17 / 20  # the share of negatives
-    actual = run(balanced_cross_entropy, jnp.asarray(X[:1]), jnp.asarray(labels))
+    actual = run(balanced_cross_entropy, np.asarray(X[:1]), np.asarray(labels))
     np.testing.assert_allclose(actual, formulas.bce(labels.astype(float), Q[:1], beta).mean(), rtol=1e-6)
 
 
 def test_perfect_prediction_of_large_logits_costs_nothing_and_a_wrong_one_their_difference():
-    x = jnp.array([1e4, 1e4 - 40, -1e4]).reshape(1, 1, 1, 3)
-    assert run(cross_entropy, x, jnp.array([[[0]]])) == 0.0
-    assert run(cross_entropy, x, jnp.array([[[1]]])) == 40.0  # as log-sum-exp minus logit it would be off by 1e-3
-    assert run(cross_entropy, x, jnp.array([[[2]]])) == 2e4
-    np.testing.assert_allclose(run(cross_entropy, x[..., :2], jnp.array([[[1]]])), 40.0, rtol=1e-6)
+    x = np.array([1e4, 1e4 - 40, -1e4]).reshape(1, 1, 1, 3)
+    assert run(cross_entropy, x, np.array([[[0]]])) == 0.0
+    assert run(cross_entropy, x, np.array([[[1]]])) == 40.0  # as log-sum-exp minus logit it would be off by 1e-3
+    assert run(cross_entropy, x, np.array([[[2]]])) == 2e4
+    np.testing.assert_allclose(run(cross_entropy, x[..., :2], np.array([[[1]]])), 40.0, rtol=1e-6)
 
 
 def test_gradient_is_softmax_minus_label_in_both_modes_and_has_a_second_derivative():
@@ -106,11 +106,11 @@ def test_gradient_is_softmax_minus_label_in_both_modes_and_has_a_second_derivati
     expected = (q - np.eye(4)[np.where(valid[..., 0], labels, 0)]) * valid / valid.sum()
 
     def loss(logits):
-        return cross_entropy(logits, jnp.asarray(labels))
+        return cross_entropy(logits, np.asarray(labels))
 
-    logits = jnp.asarray(x)
+    logits = np.asarray(x)
     np.testing.assert_allclose(jax.jit(jax.grad(loss))(logits), expected, atol=1e-7)
-    direction = jnp.asarray(RNG.normal(size=x.shape).astype(np.float32))
+    direction = np.asarray(RNG.normal(size=x.shape).astype(np.float32))
     slope = jax.jit(lambda x, d: jax.jvp(loss, (x,), (d,))[1])(logits, direction)
     np.testing.assert_allclose(slope, (expected * np.asarray(direction)).sum(), rtol=1e-4)
     # The Hessian of a pixel is diag(q) - q q^T.
@@ -121,8 +121,8 @@ def test_gradient_is_softmax_minus_label_in_both_modes_and_has_a_second_derivati
 
 def test_gradients_reach_soft_labels_and_pixel_weights():
     x, _, q, _ = _many_classes()
-    p = jnp.asarray(formulas.softmax(RNG.normal(size=x.shape)), jnp.float32)
-    ones = jnp.ones(SHAPE)
+    p = np.asarray(formulas.softmax(RNG.normal(size=x.shape)), np.float32)
+    ones = np.ones(SHAPE)
     gradients = jax.jit(jax.grad(lambda p, w: cross_entropy(jnp.asarray(x), p, pixel_weights=w), (0, 1)))
     by_labels, by_weights = gradients(p, ones)
     np.testing.assert_allclose(by_labels, -np.log(q) / ones.size, rtol=1e-4)

@@ -15,8 +15,8 @@ from jaxseg.losses.targets import prepare
 # The worked example of the lecture: a prediction whose lower half is the object.
 PREDICTION = np.array([[0.01, 0.03, 0.02, 0.02], [0.05, 0.12, 0.09, 0.07], [0.89, 0.85, 0.88, 0.91], [0.99, 0.97, 0.95, 0.97]])
 TARGET = np.repeat([0, 0, 1, 1], 4).reshape(4, 4)
-LOGITS = jnp.asarray(np.log(PREDICTION / (1 - PREDICTION)), jnp.float32)[None, ..., None]
-LABELS = jnp.asarray(TARGET, jnp.uint8)[None]
+LOGITS = np.asarray(np.log(PREDICTION / (1 - PREDICTION)), np.float32)[None, ..., None]
+LABELS = np.asarray(TARGET, np.uint8)[None]
 
 RNG = np.random.default_rng(2)
 X = RNG.normal(size=(3, 5, 6, 4)).astype(np.float32) * 2
@@ -54,9 +54,9 @@ def test_binary_form_is_the_formula_with_one_logit_and_with_two(name, soft):
     loss, formula = BINARY[name]
     p = RNG.uniform(size=(1, 4, 4, 1)).astype(np.float32) if soft else np.asarray(LABELS)
     expected = formula((p[..., 0] if soft else p).astype(float), PREDICTION[None])
-    np.testing.assert_allclose(run(loss, LOGITS, jnp.asarray(p)), expected, rtol=2e-5)
+    np.testing.assert_allclose(run(loss, LOGITS, np.asarray(p)), expected, rtol=2e-5)
     if not soft:
-        two = jnp.concatenate([jnp.full_like(LOGITS, 0.4), LOGITS + 0.4], -1)
+        two = np.concatenate([np.full_like(LOGITS, 0.4), LOGITS + 0.4], -1)
         np.testing.assert_allclose(run(loss, two, LABELS), expected, rtol=2e-5)
 
 
@@ -79,8 +79,8 @@ def test_many_classes(name, classes, per_image, soft):
         np.average(_per_class(formula, images)[keep], weights=class_weights[keep])
         for images in ([[0], [1], [2]] if per_image else [[0, 1, 2]])
     ]
-    labels = jax.nn.one_hot(MANY, 4) if soft else jnp.asarray(MANY)
-    actual = run(loss, jnp.asarray(X), labels, classes=classes, per_image=per_image, class_weights=(1.0, 2.0, 0.5, 3.0))
+    labels = formulas.one_hot(MANY, 4) if soft else np.asarray(MANY)
+    actual = run(loss, np.asarray(X), labels, classes=classes, per_image=per_image, class_weights=(1.0, 2.0, 0.5, 3.0))
     np.testing.assert_allclose(actual, np.mean(losses), rtol=1e-5)
 
 
@@ -90,21 +90,21 @@ def test_both_classes_of_a_binary_problem():
 
 
 def test_pixel_weights_are_repeated_pixels():
-    doubled = jnp.concatenate([LOGITS, LOGITS[:, :2]], 1), jnp.concatenate([LABELS, LABELS[:, :2]], 1)
-    weights = jnp.array([2.0, 2.0, 1.0, 1.0])[None, :, None] * jnp.ones((1, 4, 4))
+    doubled = np.concatenate([LOGITS, LOGITS[:, :2]], 1), np.concatenate([LABELS, LABELS[:, :2]], 1)
+    weights = np.array([2.0, 2.0, 1.0, 1.0])[None, :, None] * np.ones((1, 4, 4))
     for loss in (dice, tversky):
         np.testing.assert_allclose(run(loss, LOGITS, LABELS, weights), run(loss, *doubled), rtol=1e-6)
 
 
 def test_images_without_a_valid_pixel_are_not_averaged_in():
-    labels = jnp.asarray(MANY).at[1].set(formulas.VOID)
-    rest = jnp.array([0, 2])
-    expected = run(dice, jnp.asarray(X)[rest], labels[rest], per_image=True)
-    np.testing.assert_allclose(run(dice, jnp.asarray(X), labels, per_image=True), expected, rtol=1e-6)
+    labels = np.asarray(MANY).at[1].set(formulas.VOID)
+    rest = np.array([0, 2])
+    expected = run(dice, np.asarray(X)[rest], labels[rest], per_image=True)
+    np.testing.assert_allclose(run(dice, np.asarray(X), labels, per_image=True), expected, rtol=1e-6)
 
 
 def test_an_absent_class_pushes_its_probability_down_if_all_count():
-    labels = jnp.zeros((1, 4, 4), jnp.uint8)
+    labels = np.zeros((1, 4, 4), np.uint8)
     np.testing.assert_allclose(run(dice, LOGITS, labels), 1 - 1 / (7.82 + 1), rtol=1e-6)
     assert run(dice, LOGITS, labels, function=jax.grad).min() > 0
     assert run(dice, LOGITS, labels, classes="present") == 0
@@ -113,15 +113,15 @@ def test_an_absent_class_pushes_its_probability_down_if_all_count():
 @pytest.mark.parametrize("scale", [1e-30, 1e-20, 1e-8, 1.0])
 @pytest.mark.parametrize("loss", [functools.partial(dice, smoothing=0.0), tversky, functools.partial(tversky, gamma=4 / 3)])
 def test_gradient_without_smoothing_is_finite_however_small_the_region(loss, scale):
-    x = jnp.full((1, 2, 2, 1), np.log(scale), jnp.float32)
-    value, gradient = run(loss, x, jnp.zeros((1, 2, 2), int), function=jax.value_and_grad)
+    x = np.full((1, 2, 2, 1), np.log(scale), np.float32)
+    value, gradient = run(loss, x, np.zeros((1, 2, 2), int), function=jax.value_and_grad)
     assert 0 <= value <= 1
     assert np.isfinite(gradient).all()
 
 
 def test_sums_are_exact_enough_for_a_large_batch():
-    x = jnp.full((4, 512, 512, 1), -2.0).at[:, ::2].set(3.0)
-    labels = jnp.zeros((4, 512, 512), jnp.uint8).at[:, :, ::3].set(1)
+    x = np.full((4, 512, 512, 1), -2.0).at[:, ::2].set(3.0)
+    labels = np.zeros((4, 512, 512), np.uint8).at[:, :, ::3].set(1)
     expected = formulas.dl(np.asarray(labels, float), formulas.sigmoid(np.asarray(x[..., 0], float)))
     np.testing.assert_allclose(jax.jit(dice)(x, labels), expected, rtol=1e-6)
 
