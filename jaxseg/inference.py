@@ -79,20 +79,23 @@ class Predictor:
     def labels(self, images: Shaped[np.ndarray, "b h w c"]) -> UInt8[np.ndarray, "b h w"]:
         """Segment a batch of images of one size; see :meth:`predict`."""
         size = (images.shape[1], images.shape[2])
-        if self.config.window is not None:
+        if self._takes_windows(images):
             return np.array(choose_labels(jnp.asarray(self.logits(images)), size=size))
         return np.array(choose_labels(self._whole(images), size=size)[: len(images)])
 
     def logits(self, images: Shaped[np.ndarray, "b h w c"]) -> Float[np.ndarray, "b h w k"]:
         """Return the float32 logits of a batch of images of one size, on the host."""
         height, width = images.shape[1:3]
-        if self.config.window is None:
+        if not self._takes_windows(images):
             return np.array(self._whole(images)[: len(images), :height, :width])
-        resized = self._resized(images)
-        logits = np.stack([self._windows(image) for image in resized])
-        if resized.shape[1:3] != (height, width):
-            logits = np.asarray(ops.resize(jnp.asarray(logits), (height, width), method="bilinear"))
+        logits = self._windows(self._resized(images))
+        if logits.shape[1:3] != (height, width):
+            logits = np.array(ops.resize(jnp.asarray(logits), (height, width), method="bilinear"))
         return logits
+
+    def _takes_windows(self, images: Shaped[np.ndarray, "b h w c"]) -> bool:
+        """Say whether the network sees the images in several windows; one that fits exactly is the whole image."""
+        return self.config.window is not None and (self.config.image_size or images.shape[1:3]) != self.config.window
 
     def _resized(self, images: Shaped[np.ndarray, "b h w c"]) -> Shaped[np.ndarray, "b h2 w2 c"]:
         channels = self.config.data.num_channels
@@ -106,35 +109,36 @@ class Predictor:
         own = images.shape[1:3]
         images = self._resized(images)
         height, width = images.shape[1:3]
-        if images.shape[1:3] == own:
+        if self.config.image_size is None and self.config.window is None:
             padding = ((0, 0), (0, -height % SIZE_MULTIPLE), (0, -width % SIZE_MULTIPLE), (0, 0))
             images = np.pad(images, padding, mode="edge")
             own = images.shape[1:3]
         return self._apply(images, (own[0], own[1]))
 
-    def _windows(self, image: Shaped[np.ndarray, "h w c"]) -> Float[np.ndarray, "h w k"]:
+    def _windows(self, images: Shaped[np.ndarray, "b h w c"]) -> Float[np.ndarray, "b h w k"]:
         """Average the logits of overlapping windows."""
         assert self.config.window is not None
-        height, width = image.shape[:2]
+        height, width = images.shape[1:3]
         wh, ww = self.config.window
-        image = np.pad(image, ((0, max(wh - height, 0)), (0, max(ww - width, 0)), (0, 0)), mode="edge")
-        corners = [(top, left) for top in _starts(image.shape[0], wh) for left in _starts(image.shape[1], ww)]
+        images = np.pad(images, ((0, 0), (0, max(wh - height, 0)), (0, max(ww - width, 0)), (0, 0)), mode="edge")
+        corners = [(top, left) for top in _starts(images.shape[1], wh) for left in _starts(images.shape[2], ww)]
+        places = [np.s_[i, top : top + wh, left : left + ww] for i in range(len(images)) for top, left in corners]
         total: np.ndarray | None = None
-        counts = np.zeros((*image.shape[:2], 1), np.float32)
+        counts = np.zeros((*images.shape[:3], 1), np.float32)
         at_once = self.config.eval_batch_size
-        for i in range(0, len(corners), at_once):
-            some = corners[i : i + at_once]
-            windows = np.stack([image[top : top + wh, left : left + ww] for top, left in some])
+        for first in range(0, len(places), at_once):
+            some = places[first : first + at_once]
+            windows = np.stack([images[place] for place in some])
             # Always the same number of windows, for one compilation.
-            windows = np.pad(windows, ((0, min(at_once, len(corners)) - len(some)), (0, 0), (0, 0), (0, 0)))
+            windows = np.pad(windows, ((0, at_once - len(some)), (0, 0), (0, 0), (0, 0)))
             logits = np.asarray(self._apply(windows, (wh, ww)))
             if total is None:
-                total = np.zeros((*image.shape[:2], logits.shape[-1]), np.float32)
-            for (top, left), one in zip(some, logits):
-                total[top : top + wh, left : left + ww] += one
-                counts[top : top + wh, left : left + ww] += 1
+                total = np.zeros((*images.shape[:3], logits.shape[-1]), np.float32)
+            for place, one in zip(some, logits):
+                total[place] += one
+                counts[place] += 1
         assert total is not None
-        return (total / counts)[:height, :width]
+        return (total / counts)[:, :height, :width]
 
     def _apply(self, images: Shaped[np.ndarray, "b h w c"], size: tuple[int, int]) -> Float[Array, "b2 h2 w2 k"]:
         mesh = sharding.local_mesh()

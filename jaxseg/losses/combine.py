@@ -26,7 +26,7 @@ def weighted_sum(*terms: Term) -> Callable[..., Float[Array, ""]]:
     >>> import jax.numpy as jnp
     >>> from jaxseg.losses import cross_entropy, dice
     >>> loss = weighted_sum((1.0, cross_entropy), (0.5, functools.partial(dice, smoothing=0.0)))
-    >>> f"{loss(jnp.zeros((1, 2, 2, 1)), jnp.ones((1, 2, 2), int)):.4f}"  # log 2 + 0.5 * 1/3
+    >>> f"{loss(jnp.zeros((1, 1, 2, 1)), jnp.array([[[1, 1]]])):.4f}"  # log 2 + 0.5 * 1/3
     '0.8598'
     """
     if not terms:

@@ -47,7 +47,7 @@ def focal(
         InputError: shapes, dtypes or arguments that do not fit.
 
     >>> import jax.numpy as jnp
-    >>> logits, labels = jnp.zeros((1, 1, 1, 1)), jnp.array([[[1]]])  # q = 1/2
+    >>> logits, labels = jnp.zeros((1, 1, 2, 1)), jnp.array([[[0, 1]]])  # q = 1/2 at both pixels
     >>> f"{focal(logits, labels, alpha=0.5):.4f}"  # 1/2 (1/2)^2 log 2
     '0.0866'
     """
@@ -103,8 +103,8 @@ def ohem_cross_entropy(
         InputError: shapes, dtypes or arguments that do not fit.
 
     >>> import jax.numpy as jnp
-    >>> logits = jnp.log(jnp.array([[[[0.9, 0.1], [0.6, 0.4], [0.8, 0.2]]]]))
-    >>> f"{ohem_cross_entropy(logits, jnp.zeros((1, 1, 3), int)):.4f}"  # only the second is below 0.7: -log 0.6
+    >>> logits = jnp.log(jnp.array([[[[0.9, 0.1], [0.6, 0.4]]]]))
+    >>> f"{ohem_cross_entropy(logits, jnp.array([[[0, 0]]])):.4f}"  # only the second is below 0.7: -log 0.6
     '0.5108'
     """
     if not 0 < threshold <= 1 or not 0 <= min_kept <= 1:

@@ -91,8 +91,8 @@ def lovasz_hinge(
         InputError: shapes, dtypes or arguments that do not fit; soft labels; more than two classes.
 
     >>> import jax.numpy as jnp
-    >>> logits = jnp.array([2.0, -0.5, -3.0]).reshape(1, 1, 3, 1)
-    >>> f"{lovasz_hinge(logits, jnp.array([[[1, 1, 0]]])):.4f}"  # one error, of 1.5, that halves the IoU
+    >>> logits = jnp.array([2.0, -0.5]).reshape(1, 1, 2, 1)
+    >>> f"{lovasz_hinge(logits, jnp.array([[[1, 1]]])):.4f}"  # one error, of 1.5, that halves the IoU
     '0.7500'
     """
     target = _hard(prepare(logits, labels, pixel_weights))

@@ -140,9 +140,9 @@ def balanced_cross_entropy(
         InputError: shapes, dtypes or arguments that do not fit; ``beta`` with more than two classes.
 
     >>> import jax.numpy as jnp
-    >>> logits, labels = jnp.zeros((1, 1, 4, 1)), jnp.array([[[0, 0, 0, 1]]])
-    >>> f"{balanced_cross_entropy(logits, labels):.4f}"  # beta is 3/4: (3 * 1/4 + 1 * 3/4) / 4 log 2
-    '0.2599'
+    >>> logits, labels = jnp.zeros((1, 1, 2, 1)), jnp.array([[[0, 1]]])
+    >>> f"{balanced_cross_entropy(logits, labels):.4f}"  # beta is 1/2: log 2 / 2
+    '0.3466'
     """
     target = prepare(logits, labels, pixel_weights)
     weights = image_class_weights(class_weights, target)

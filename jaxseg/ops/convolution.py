@@ -1,12 +1,14 @@
 """Convolution: plain, strided, atrous, grouped, depthwise."""
 
+from typing import Any
+
 from jax import Array, lax
 from jaxtyping import Float
 
 from jaxseg.errors import InputError
 from jaxseg.ops.convolution_native import Geometry
 from jaxseg.ops.convolution_primitive import output
-from jaxseg.ops.geometry import Padding, Pair, explicit_padding, pair
+from jaxseg.ops.geometry import Padding, Pair, Sides, explicit_padding, pair
 
 
 def conv2d(
@@ -44,7 +46,17 @@ def conv2d(
     _check(x, kernel, groups)
     size, span = (x.shape[1], x.shape[2]), (r[0] * (kh - 1) + 1, r[1] * (kw - 1) + 1)
     sides = explicit_padding(padding, size, span, s)
+    _check_size(size, span, sides)
     return output(x, kernel, Geometry(size, (kh, kw), s, sides, r, groups, precision))
+
+
+def _check_size(size: tuple[Any, Any], span: tuple[int, int], sides: Sides) -> None:
+    padded = [n + before + after for n, (before, after) in zip(size, sides, strict=True)]
+    if any(isinstance(n, int) and n < k for n, k in zip(padded, span, strict=True)):
+        raise InputError(
+            f"A kernel that spans {span[0]} x {span[1]} pixels does not fit in a padded image of {padded[0]} x {padded[1]}: "
+            "pad more, or take a larger image or a smaller rate."
+        )
 
 
 def _check(x: Array, kernel: Array, groups: int) -> None:

@@ -15,7 +15,8 @@ from jaxseg.override import override
 
 RNG = np.random.default_rng(5)
 X = np.asarray(RNG.normal(size=(2, 4, 5, 3)), np.float32)
-LABELS = np.asarray(RNG.integers(0, 3, (2, 4, 5)), np.uint8).at[0, 0].set(255)
+LABELS = RNG.integers(0, 3, (2, 4, 5)).astype(np.uint8)
+LABELS[0, 0] = 255
 WEIGHTS = np.asarray(RNG.uniform(0.5, 2, (2, 4, 5)), np.float32)
 LOSS = losses.weighted_sum((1.0, losses.cross_entropy), (0.5, functools.partial(losses.dice, smoothing=0.0)))
 
@@ -26,7 +27,9 @@ def test_it_is_the_sum_and_hands_pixel_weights_to_every_term():
 
 
 def test_terms_need_not_know_of_pixel_weights_that_are_not_given():
-    assert losses.weighted_sum((2, lambda logits, labels: jnp.mean(logits)))(X, LABELS) == 2 * jnp.mean(X)
+    assert (
+        losses.weighted_sum((2, lambda logits, labels: jnp.mean(logits)))(jnp.ones((1, 2, 2, 3)), jnp.zeros((1, 2, 2), int)) == 2
+    )
 
 
 def test_a_config_can_write_it_down_and_override_it():

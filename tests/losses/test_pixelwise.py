@@ -106,7 +106,7 @@ def test_gradient_is_softmax_minus_label_in_both_modes_and_has_a_second_derivati
     expected = (q - np.eye(4)[np.where(valid[..., 0], labels, 0)]) * valid / valid.sum()
 
     def loss(logits):
-        return cross_entropy(logits, np.asarray(labels))
+        return cross_entropy(logits, jnp.asarray(labels))
 
     logits = np.asarray(x)
     np.testing.assert_allclose(jax.jit(jax.grad(loss))(logits), expected, atol=1e-7)

@@ -70,7 +70,7 @@ class Variants(chex.TestCase):
 def test_gradients_of_second_order_in_both_modes(window, options, channels):
     c, o = channels
     x, kernel = draw(2, 8, 7, c), draw(window, window, c // options.get("groups", 1), o, seed=1)
-    run = lambda x, k: ops.conv2d(x, k, **options)
+    run = jax.jit(lambda x, k: ops.conv2d(x, k, **options))
     check_grads(run, (x, kernel), order=2, modes=("fwd", "rev"), atol=0.1, rtol=0.02, eps=0.1)
     chex.assert_numerical_grads(lambda k: jnp.sin(run(x, k)).mean(), (kernel,), order=1, atol=5e-3)
 
@@ -91,9 +91,7 @@ def test_vmap_of_values_and_gradients(axes, groups):
     run = lambda x, k: ops.conv2d(x, k, padding=1, groups=groups)
     both = lambda x, k: (run(x, k), *jax.grad(lambda x, k: (run(x, k) ** 2).sum(), argnums=(0, 1))(x, k))
     got = jax.vmap(both, in_axes=axes)(*args)
-    single = [
-        both(*(arg if a is None else jnp.take(arg, n, a) for arg, a in zip(args, axes))) for n in range(4)
-    ]
+    single = [both(*(arg if a is None else jnp.take(arg, n, a) for arg, a in zip(args, axes))) for n in range(4)]
     chex.assert_trees_all_close(got, jax.tree.map(lambda *leaves: jnp.stack(leaves), *single), atol=1e-3)
     outer = jax.grad(lambda x, k: (jax.vmap(run, in_axes=axes)(x, k) ** 2).sum(), argnums=(0, 1))(*args)
     for n, a in enumerate(axes):
