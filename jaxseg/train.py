@@ -14,7 +14,7 @@ from jaxtyping import PRNGKeyArray
 from jaxseg import console, sharding, visualize, workdirs
 from jaxseg.checkpoints import Checkpoints
 from jaxseg.config import Config, load
-from jaxseg.data.loading import train_batches
+from jaxseg.data.loading import pipeline, train_batches
 from jaxseg.evaluation import evaluate
 from jaxseg.inference import Predictor
 from jaxseg.reporting import Report
@@ -159,11 +159,12 @@ def _introduce(config: Config, workdir: Path, state: TrainState, training: int, 
 
 
 def show_data(config: Config, workdir: Path) -> Path:
-    """Draw a sheet of examples as training sees them: each augmentation alone, image and label together."""
+    """Draw an example as training sees it, image and label together: after all transforms, and after each alone."""
     workdir.mkdir(parents=True, exist_ok=True)
     example = config.data.split("train")[0]
     path = workdir / "augmentation.png"
-    visualize.save_picture(path, visualize.augmentation_sheet(example, config.augment, config.seed, config.data.palette))
+    transforms = pipeline(config.image_size, config.augment, config.crop_size)
+    visualize.save_picture(path, visualize.augmentation_sheet(example, transforms, config.seed, config.data.palette))
     return path
 
 

@@ -51,7 +51,7 @@ def train_batches(
     """
     if batch_size % process_count:
         raise InputError(f"batch_size={batch_size} does not split evenly over {process_count} processes.")
-    transforms = _pipeline(image_size, augment, crop_size)
+    transforms = pipeline(image_size, augment, crop_size)
 
     def transform(example: Example, rng: np.random.Generator) -> Example:
         for step in transforms:
@@ -67,9 +67,10 @@ def train_batches(
     return iter(iterator)
 
 
-def _pipeline(
+def pipeline(
     image_size: tuple[int, int] | None, augment: tuple[Transform, ...], crop_size: tuple[int, int]
 ) -> tuple[Transform, ...]:
+    """Return all that happens to a training example: the resize, if any, the augmentation, the crop."""
     resize = () if image_size is None else (Resize(image_size),)
     return (*resize, *augment, RandomCrop(crop_size))
 

@@ -1,8 +1,8 @@
 """3x3 convolutions of stride 1 by Winograd's minimal filtering F(4x4, 3x3): 36 products make 16 pixels, instead of 144.
 
-``Y = A' [(G k G') * (B' x B)] A`` for every tile of 4x4 pixels, with the element-wise product summed over channels: 36 independent
-products over all tiles. Lavin and Gray, Fast Algorithms for Convolutional Neural Networks, CVPR 2016, section 4. The gradient to
-the kernel is ``G' [(B' x B) * (A g A')] G``, summed over tiles.
+``Y = A' [(G k G') * (B' x B)] A`` for every tile of 4x4 pixels, the element-wise product summed over channels: 36 independent
+matrix products over all tiles. Lavin and Gray, Fast Algorithms for Convolutional Neural Networks, CVPR 2016, section 4. The
+gradient to the kernel is ``G' [(B' x B) * (A g A')] G``, summed over tiles.
 
 Each transform is two passes, one per axis, and each pass one fused loop that writes a stack of six (or four) weighted sums of
 slices. Axes are merged to three before each pass: with more, XLA:CPU compiles and runs it several times as slowly.
@@ -51,8 +51,8 @@ def input_gradient(g: Array, kernel: Array, geometry: Geometry) -> Array:
 def kernel_gradient(x: Array, g: Array, geometry: Geometry) -> Array:
     """Return the gradient to the kernel.
 
-    Of the two gradients that the form has, this takes the one that transforms ``g`` as :func:`input_gradient` does: XLA then does it
-    once. Transforming ``x`` as :func:`output` does would make XLA keep that, twice as large as ``x``, from the forward pass.
+    Either ``x`` or ``g`` is tiled and the other spread. This tiles ``g``, as :func:`input_gradient` does, so that XLA does it once;
+    with ``x`` tiled as in :func:`output`, XLA would keep that, twice as large as ``x``, from the forward pass.
     """
     geometry = geometry.adjoint()
     down, across = tiles(geometry)

@@ -130,7 +130,7 @@ def _max_pool(x: Array, at: _Windows) -> tuple[Array, Array]:
 
 
 @_max_pool.defjvp
-def _max_pool_jvp(at: _Windows, primals: tuple[Array], tangents: tuple[Any]) -> tuple[Any, Any]:
+def _max_pool_jvp(at: _Windows, primals: tuple[Any], tangents: tuple[Any]) -> tuple[Any, Any]:
     (x,), (dx,) = primals, tangents
     best, index = _max_pool(x, at)
     # Taking values from their places is the adjoint of placing them: written as such, its own adjoint, which training

@@ -62,7 +62,7 @@ def _resize(x: Array, size: tuple[Any, Any], method: str, align_corners: bool) -
 
 @_resize.defjvp
 def _resize_jvp(
-    size: tuple[Any, Any], method: str, align_corners: bool, primals: tuple[Array], tangents: tuple[Array]
+    size: tuple[Any, Any], method: str, align_corners: bool, primals: tuple[Any], tangents: tuple[Any]
 ) -> tuple[Array, Array]:
     # The same map as two matrix products, because the adjoint of those is two matrix products, and not a scatter.
     (x,), (dx,) = primals, tangents

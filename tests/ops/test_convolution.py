@@ -77,7 +77,10 @@ def test_gradients_of_second_order_in_both_modes(window, options, channels):
 
 def test_a_hessian_vector_product_mixes_both_modes():
     x, kernel = draw(1, 6, 6, 2), draw(3, 3, 2, 2, seed=1)
-    loss = lambda k: (ops.conv2d(jax.nn.gelu(ops.conv2d(x, k, padding=1)), k, padding=1) ** 2).sum()
+
+    def loss(k):
+        return (ops.conv2d(jax.nn.gelu(ops.conv2d(x, k, padding=1)), k, padding=1) ** 2).sum()
+
     forward_over_reverse = jax.jvp(jax.grad(loss), (kernel,), (kernel,))[1]
     reverse_over_reverse = jax.grad(lambda k: jnp.vdot(jax.grad(loss)(k), kernel))(kernel)
     np.testing.assert_allclose(forward_over_reverse, reverse_over_reverse, rtol=1e-3, atol=1e-2)
@@ -88,8 +91,13 @@ def test_a_hessian_vector_product_mixes_both_modes():
 def test_vmap_of_values_and_gradients(axes, groups):
     shapes = (2, 6, 5, 3), (3, 3, 3 // groups, 3)
     args = [draw(*shape[: a or 0], *(() if a is None else (4,)), *shape[a or 0 :], seed=a or 7) for shape, a in zip(shapes, axes)]
-    run = lambda x, k: ops.conv2d(x, k, padding=1, groups=groups)
-    both = lambda x, k: (run(x, k), *jax.grad(lambda x, k: (run(x, k) ** 2).sum(), argnums=(0, 1))(x, k))
+
+    def run(x, k):
+        return ops.conv2d(x, k, padding=1, groups=groups)
+
+    def both(x, k):
+        return (run(x, k), *jax.grad(lambda x, k: (run(x, k) ** 2).sum(), argnums=(0, 1))(x, k))
+
     got = jax.vmap(both, in_axes=axes)(*args)
     single = [both(*(arg if a is None else jnp.take(arg, n, a) for arg, a in zip(args, axes))) for n in range(4)]
     chex.assert_trees_all_close(got, jax.tree.map(lambda *leaves: jnp.stack(leaves), *single), atol=1e-3)

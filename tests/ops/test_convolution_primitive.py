@@ -50,7 +50,10 @@ def test_native_convolutions_are_plain_jax():
 
 def test_symbolic_sizes_export_and_run():
     b, h, w = jax.export.symbolic_shape("b, h, w")
-    run = lambda x, k: ops.resize(ops.conv2d(x, k, padding=1), x.shape[1:3])
+
+    def run(x, k):
+        return ops.resize(ops.conv2d(x, k, padding=1), x.shape[1:3])
+
     exported = jax.export.export(jax.jit(run))(jax.ShapeDtypeStruct((b, h, w, 8), jnp.float32), SHAPES[1])
     x, kernel = draw(3, 7, 10, 8), draw(3, 3, 8, 8, seed=1)
     np.testing.assert_allclose(exported.call(x, kernel), run(x, kernel), atol=1e-4)
@@ -58,8 +61,13 @@ def test_symbolic_sizes_export_and_run():
 
 def test_checkpointing_recomputes_the_same_gradient():
     x, kernel = draw(1, 8, 8, 4), draw(3, 3, 4, 4, seed=1)
-    block = lambda x, k: jax.nn.relu(ops.conv2d(ops.max_pool(ops.conv2d(x, k, padding=1), window=2), k, padding=1))
-    loss = lambda f: jax.jit(jax.grad(lambda k: (f(x, k) ** 2).sum()))(kernel)
+
+    def block(x, k):
+        return jax.nn.relu(ops.conv2d(ops.max_pool(ops.conv2d(x, k, padding=1), window=2), k, padding=1))
+
+    def loss(f):
+        return jax.jit(jax.grad(lambda k: (f(x, k) ** 2).sum()))(kernel)
+
     np.testing.assert_allclose(loss(jax.checkpoint(block)), loss(block), rtol=1e-4, atol=1e-4)
 
 
@@ -97,7 +105,10 @@ def test_a_batch_split_over_devices_needs_no_gathering():
 def test_shard_map_and_pmap():
     mesh = Mesh(np.array(jax.devices()[:2]), ("batch",))
     x, kernel = draw(2, 6, 6, 3), draw(3, 3, 3, 2, seed=1)
-    mean = lambda x, k: lax.pmean((ops.conv2d(x, k, padding=1) ** 2).mean(), "batch")
+
+    def mean(x, k):
+        return lax.pmean((ops.conv2d(x, k, padding=1) ** 2).mean(), "batch")
+
     mapped = jax.shard_map(mean, mesh=mesh, in_specs=(PartitionSpec("batch"), PartitionSpec()), out_specs=PartitionSpec())
     want = jax.grad(lambda k: (ops.conv2d(x, k, padding=1) ** 2).mean())(kernel)
     np.testing.assert_allclose(jax.grad(lambda k: mapped(x, k))(kernel), want, rtol=1e-3, atol=1e-5)

@@ -22,12 +22,16 @@ def two(low, high):
     return st.tuples(st.integers(low, high), st.integers(low, high))
 
 
-@settings(max_examples=20, deadline=None, derandomize=True)
+@settings(max_examples=15, deadline=None, derandomize=True)
 @given(old=two(1, 9), new=two(1, 12), way=st.sampled_from(WAYS))
 def test_any_size_and_its_gradient_match_the_definition(old, new, way):
     method, align_corners = way
     x = draw(2, *old, 3)
-    run = lambda x: ops.resize(x, new, method=method, align_corners=align_corners)
+
+    @jax.jit
+    def run(x):
+        return ops.resize(x, new, method=method, align_corners=align_corners)
+
     got, pull = jax.vjp(run, x)
     np.testing.assert_allclose(got, plain.resize(x, new, method, align_corners), atol=1e-5)
     g = draw(*got.shape, seed=1)
@@ -81,9 +85,12 @@ def test_bfloat16_is_interpolated_in_float32(method):
 
 def test_numerical_gradient_and_vmap():
     x = draw(1, 3, 4, 2)
-    chex.assert_numerical_grads(lambda x: jnp.sin(ops.resize(x, (5, 7))).mean(), (x,), order=1, atol=5e-3)
+    chex.assert_numerical_grads(jax.jit(lambda x: jnp.sin(ops.resize(x, (5, 7))).mean()), (x,), order=1, atol=5e-3)
     many = draw(3, 1, 3, 4, 2)
-    one = lambda x: jax.grad(lambda x: (ops.resize(x, (5, 7)) ** 2).sum())(x)
+
+    def one(x):
+        return jax.grad(lambda x: (ops.resize(x, (5, 7)) ** 2).sum())(x)
+
     np.testing.assert_allclose(jax.vmap(one)(many), jnp.stack([one(v) for v in many]), atol=1e-4)
 
 
@@ -106,5 +113,5 @@ def test_what_does_not_fit_is_said(size, options, message):
 
 
 def test_unknown_methods_are_refused():
-    with pytest.raises((InputError, TypeError), match="bicubic|method"):
+    with pytest.raises((InputError, TypeError), match=r"bicubic|method"):
         ops.resize(jnp.zeros((1, 3, 3, 1)), (4, 4), method="bicubic")

@@ -93,7 +93,10 @@ def test_max_pooling(k, s, p, ceil_mode, tied):
     x = np.round(draw(2, 11, 9, 3)) if tied else draw(2, 11, 9, 3)
     tx = image(x)
     want, places = F.max_pool2d(tx, k, s, p, ceil_mode=ceil_mode, return_indices=True)
-    pool = lambda x: ops.max_pool_with_argmax(x, window=k, strides=s, padding=p, ceil_mode=ceil_mode)
+
+    def pool(x):
+        return ops.max_pool_with_argmax(x, window=k, strides=s, padding=p, ceil_mode=ceil_mode)
+
     (values, indices), pull = jax.vjp(pool, jnp.asarray(x))
     np.testing.assert_array_equal(values, back(want))
     np.testing.assert_array_equal(indices, back(places))
@@ -109,7 +112,10 @@ def test_unpooling(size, window):
     v = draw(2, 5, 4, 3, seed=1)
     tv = image(v)
     want = F.max_unpool2d(tv, places, 2, output_size=size)
-    put = lambda v: ops.max_unpool(v, jnp.asarray(back(places), jnp.int32), output_size=size, window=window)
+
+    def put(v):
+        return ops.max_unpool(v, jnp.asarray(back(places), jnp.int32), output_size=size, window=window)
+
     got, pull = jax.vjp(put, jnp.asarray(v))
     np.testing.assert_array_equal(got, back(want))
     g = draw(*got.shape, seed=2)
