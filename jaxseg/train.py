@@ -1,6 +1,7 @@
 """Train a network: ``python -m jaxseg.train --config configs/setr.py``."""
 
 import argparse
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +10,6 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 from jax.sharding import Mesh
-from jaxtyping import PRNGKeyArray
 
 from jaxseg import console, sharding, visualize, workdirs
 from jaxseg.checkpoints import Checkpoints
@@ -42,18 +42,7 @@ def train(config: Config, workdir: Path) -> dict[str, Any]:
     workdirs.open_run(workdir, config)
     examples, validation = open_data(config)
     mesh = sharding.data_mesh(config.batch_size)
-    optimizer, schedule = config.make_optimizer()
-    key = jax.random.key(config.seed)
-    state = initial_state(config, optimizer, mesh, key)
-    update = compile_update(
-        mesh,
-        config.normalise,
-        model=config.model,
-        loss=config.loss,
-        optimizer=optimizer,
-        key=jax.random.fold_in(key, 1),
-        ema_decay=config.ema_decay,
-    )
+    state, update, schedule = prepare(config, mesh)
     with Checkpoints(workdir, config.keep_checkpoints) as checkpoints:
         if checkpoints.steps:
             state = checkpoints.restore(state)
@@ -94,14 +83,25 @@ def open_data(config: Config) -> tuple[Any, Any]:
     return config.data.split("train"), config.data.split(config.eval_split)
 
 
-def initial_state(config: Config, optimizer: optax.GradientTransformation, mesh: Mesh, key: PRNGKeyArray) -> TrainState:
-    """Initialise the state in one compiled program, a copy on every device."""
+def prepare(config: Config, mesh: Mesh) -> tuple[TrainState, Callable[..., Any], optax.Schedule]:
+    """Return the initial state, a copy on every device, the compiled update, and the learning rate schedule."""
+    optimizer, schedule = config.make_optimizer()
+    key = jax.random.key(config.seed)
 
     def create() -> TrainState:
         image = jnp.zeros((mesh.size, *config.crop_size, config.data.num_channels), jnp.float32)
         return create_state(config.model, optimizer, image, key=key, ema=config.ema_decay is not None)
 
-    return jax.jit(create, out_shardings=sharding.replicated(mesh))()
+    update = compile_update(
+        mesh,
+        config.normalise,
+        model=config.model,
+        loss=config.loss,
+        optimizer=optimizer,
+        key=jax.random.fold_in(key, 1),
+        ema_decay=config.ema_decay,
+    )
+    return jax.jit(create, out_shardings=sharding.replicated(mesh))(), update, schedule
 
 
 def _batches(config: Config, examples: Any, start: int) -> Any:
