@@ -47,4 +47,6 @@ def curves(
     q = np.arange(1, points + 1) / (points + 1)
     logits = jax.scipy.special.logit(jnp.asarray(q, jnp.float32)).reshape(-1, 1, 1, 1, 1)
     label = jnp.ones((1, 1, 1), jnp.int32)
-    return q, {name: np.asarray(jax.vmap(lambda x, loss=loss: loss(x, label))(logits), float) for name, loss in losses.items()}
+    return q, {
+        name: np.asarray(jax.jit(jax.vmap(lambda x, loss=loss: loss(x, label)))(logits), float) for name, loss in losses.items()
+    }

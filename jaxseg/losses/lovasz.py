@@ -3,6 +3,7 @@
 Berman et al., The Lovász-Softmax loss, 2018. Every class sorts its pixels by error, once per step; the loss is then the sum of
 errors times the Jaccard loss's gradient at them (algorithm 1), which here goes back to the order of the pixels, so that
 differentiating needs no second sort. Weights turn counts of pixels into sums of weights; void pixels have weight 0.
+Over a mesh of devices the errors of the batch are gathered, one class after the other; no other loss here moves pixels.
 """
 
 from typing import get_args

@@ -71,7 +71,7 @@ def prepare(
         labels = jnp.where(valid[..., None], labels, 0)
     else:
         labels = labels.astype(jnp.int32)  # first: uint8 has no room for the arithmetic that follows
-        valid = (labels >= 0) & (labels < max(channels, 2)) & (labels != VOID)
+        valid = (labels >= 0) & (labels < max(channels, 2))
         labels = jnp.where(valid, labels, 0)
     weights = jnp.ones(valid.shape) if pixel_weights is None else pixel_weights.astype(jnp.float32)
     return Target(logits, labels, valid, jnp.where(valid, weights, 0))

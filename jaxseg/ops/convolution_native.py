@@ -15,7 +15,7 @@ class Geometry:
     """All of a convolution but its arrays.
 
     Attributes:
-        size: Height and width of the input, which the gradient to it needs.
+        size: Height and width of the input, which the gradient to it needs. May be symbolic.
         window: Height and width of the kernel.
         strides: Step of the window.
         sides: Zeros around the input.
@@ -24,7 +24,7 @@ class Geometry:
         precision: Of ``jax.lax``.
     """
 
-    size: tuple[int, int]
+    size: tuple[Any, Any]
     window: tuple[int, int]
     strides: tuple[int, int] = (1, 1)
     sides: Sides = ((0, 0), (0, 0))
@@ -33,13 +33,13 @@ class Geometry:
     precision: Any = None
 
     @property
-    def output_size(self) -> tuple[int, int]:
+    def output_size(self) -> tuple[Any, Any]:
         """Height and width of the output."""
         axes = zip(self.size, self.window, self.strides, self.sides, self.rate, strict=True)
         rows, columns = ((n + sum(p) - r * (k - 1) - 1) // s + 1 for n, k, s, p, r in axes)
         return rows, columns
 
-    def axes(self) -> Iterator[tuple[int, int, int, int, tuple[int, int], int]]:
+    def axes(self) -> Iterator[tuple[Any, Any, int, int, tuple[int, int], int]]:
         """Yield the input size, output size, window, stride, padding and rate of the rows, then of the columns."""
         return zip(self.size, self.output_size, self.window, self.strides, self.sides, self.rate, strict=True)
 
@@ -66,12 +66,16 @@ def native(lhs: Array, rhs: Array, *, face: str, geometry: Geometry) -> Array:
     """Return a face as XLA's own convolution: the form for GPU and TPU."""
     if face == "output":
         return _conv(lhs, rhs, geometry)
+    # The blank operand is cast from the other so that inside a shard_map it has its type; XLA drops it.
     if face == "input":
-        channels = rhs.shape[2] * geometry.groups
-        x = jax.ShapeDtypeStruct((lhs.shape[0], *geometry.size, channels), lhs.dtype)
-        return jax.linear_transpose(lambda x: _conv(x, rhs, geometry), x)(lhs)[0]
-    kernel = jax.ShapeDtypeStruct((*geometry.window, lhs.shape[3] // geometry.groups, rhs.shape[3]), lhs.dtype)
-    return jax.linear_transpose(lambda k: _conv(lhs, k, geometry), kernel)(rhs)[0]
+        blank = _blank((lhs.shape[0], *geometry.size, rhs.shape[2] * geometry.groups), rhs)
+        return jax.vjp(lambda x: _conv(x, rhs, geometry), blank)[1](lhs)[0]
+    blank = _blank((*geometry.window, lhs.shape[3] // geometry.groups, rhs.shape[3]), lhs)
+    return jax.vjp(lambda k: _conv(lhs, k, geometry), blank)[1](rhs)[0]
+
+
+def _blank(shape: tuple[Any, ...], like: Array) -> Array:
+    return lax.broadcast(like[(0,) * like.ndim], shape)
 
 
 def _conv(x: Array, kernel: Array, geometry: Geometry) -> Array:

@@ -57,7 +57,29 @@ def native_convolutions() -> Iterator[None]:
 def _bind(face: str, lhs: Array, rhs: Array, geometry: Geometry) -> Array:
     if _native_only.get():
         return native(lhs, rhs, face=face, geometry=geometry)
-    return conv_p.bind(lhs, rhs, face=face, geometry=geometry)
+    # In a shard_map both operands must vary over the same mesh axes: what casts the replicated one is what sums its gradient.
+    axes = _varying(lhs) | _varying(rhs)
+    return conv_p.bind(_vary(lhs, axes), _vary(rhs, axes), face=face, geometry=geometry)
+
+
+def _varying(x: Array) -> frozenset[Any]:
+    aval = jax.typeof(x)
+    if hasattr(aval, "manual_axis_type"):
+        return aval.manual_axis_type.varying
+    return getattr(aval, "vma", frozenset())
+
+
+def _pvary(x: Array, axes: tuple[Any, ...], to: str) -> Array:
+    """Do what ``lax.pcast`` does under the name that it had before JAX 0.8."""
+    del to
+    return getattr(lax, "pvary")(x, axes)  # noqa: B009 - newer releases do not know the name
+
+
+def _vary(x: Array, axes: frozenset[Any]) -> Array:
+    missing = tuple(axes - _varying(x))
+    if not missing:
+        return x
+    return getattr(lax, "pcast", _pvary)(x, missing, to="varying")
 
 
 def on_cpu(lhs: Array, rhs: Array, *, face: str, geometry: Geometry) -> Array:

@@ -51,8 +51,8 @@ def input_gradient(g: Array, kernel: Array, geometry: Geometry) -> Array:
 def kernel_gradient(x: Array, g: Array, geometry: Geometry) -> Array:
     """Return the gradient to the kernel.
 
-    Either ``x`` or ``g`` is tiled and the other spread. This tiles ``g``, as :func:`input_gradient` does, so that XLA does it once;
-    with ``x`` tiled as in :func:`output`, XLA would keep that, twice as large as ``x``, from the forward pass.
+    Either ``x`` or ``g`` is tiled and the other spread. This tiles ``g``, as :func:`input_gradient` does, so that XLA does it
+    once; with ``x`` tiled as in :func:`output`, XLA would keep that, twice as large as ``x``, from the forward pass.
     """
     geometry = geometry.adjoint()
     down, across = tiles(geometry)

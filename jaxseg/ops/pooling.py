@@ -169,13 +169,17 @@ def _place(values: Array, index: Array, at: _Windows, add: bool) -> Array:
 
 def _scatter(x: Array, indices: Array, output_size: tuple[int, int]) -> Array:
     b, h, w, c = x.shape
-    where = indices.reshape(b, h * w, c)
-    image, channel = jnp.arange(b)[:, None, None], jnp.arange(c)[None, None, :]
+    size = output_size[0] * output_size[1]
+
     # Scattering window numbers by maximum, then gathering, is the same on every device whatever the order of its writes.
-    order = jnp.broadcast_to(jnp.arange(h * w, dtype=jnp.int32)[None, :, None], where.shape)
-    last = jnp.full((b, output_size[0] * output_size[1], c), -1, jnp.int32).at[image, where, channel].max(order)
-    values = jnp.take_along_axis(x.reshape(b, h * w, c), jnp.maximum(last, 0), axis=1)
-    return jnp.where(last >= 0, values, jnp.zeros_like(values)).reshape(b, *output_size, c)
+    def plane(values: Array, where: Array) -> Array:
+        order = jnp.arange(h * w, dtype=jnp.int32)
+        last = jnp.full(size, -1, jnp.int32).at[where].max(order, mode="promise_in_bounds")
+        return jnp.where(last >= 0, values[jnp.maximum(last, 0)], jnp.zeros((), x.dtype))
+
+    # Mapped over batch and channels, not indexed: a batch that is split over devices then stays where it is.
+    planes = jax.vmap(jax.vmap(plane, in_axes=1, out_axes=1))(x.reshape(b, h * w, c), indices.reshape(b, h * w, c))
+    return planes.reshape(b, *output_size, c)
 
 
 def _flat(rows: Array, columns: Array, width: int) -> Array:

@@ -15,7 +15,7 @@ from jaxseg.ops import separable
 
 def resize(
     x: Float[Array, "b h w c"],
-    size: tuple[int, int],
+    size: tuple[Any, Any],
     *,
     method: Literal["bilinear", "nearest"] = "bilinear",
     align_corners: bool = False,

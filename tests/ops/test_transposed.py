@@ -44,7 +44,7 @@ def test_is_the_adjoint_of_the_convolution(k, s, p, e):
 @pytest.mark.parametrize(("k", "s", "p"), [(2, 2, 0), (4, 2, 1), (3, 1, 1), (3, 2, 1)])
 def test_gradients_of_second_order_in_both_modes(k, s, p):
     run = jax.jit(lambda x, k: ops.conv_transpose2d(x, k, strides=s, padding=p))
-    check_grads(run, (draw(1, 3, 4, 2), draw(k, k, 2, 3, seed=1)), order=2, modes=("fwd", "rev"), atol=0.1, rtol=0.02, eps=0.1)
+    check_grads(run, (draw(1, 3, 4, 2), draw(k, k, 2, 3, seed=1)), order=2, modes=("fwd", "rev"), atol=0.1, rtol=0.02, eps=0.03)
 
 
 def test_bfloat16_is_summed_in_float32():
