@@ -1,4 +1,4 @@
-"""Measure jaxseg on this machine, beside plain ``lax`` and, where it is installed, PyTorch: ``python -m jaxseg.benchmark step``."""
+"""Measure jaxseg here, beside plain ``lax`` and, where it is installed, PyTorch: ``python -m jaxseg.benchmark step``."""
 
 import argparse
 import importlib.util

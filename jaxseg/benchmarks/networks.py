@@ -26,10 +26,8 @@ class Network:
         """Return the next parameter: normal by He et al., or the constant ``scale``."""
         if self._given is not None:
             return next(self._given)
-        if scale is not None:
-            value = np.full(shape, scale)
-        else:
-            value = self._draw.normal(size=shape) * np.sqrt(2 / np.prod(shape[:-1]))
+        he = self._draw.normal(size=shape) * np.sqrt(2 / np.prod(shape[:-1]))
+        value = he if scale is None else np.full(shape, scale)
         self.made.append(jnp.asarray(value, jnp.float32))
         return self.made[-1]
 
@@ -127,7 +125,7 @@ def initial(name: str, image: Array) -> list[Array]:
 
 
 def train_step(name: str, bricks: Jaxseg) -> Callable[..., tuple[list[Array], list[Array], Array]]:
-    """Return one step of SGD with momentum on the mean cross entropy: ``(params, momenta, image, labels)`` to new ones and loss."""
+    """Return one step of SGD with momentum on the mean cross entropy, from parameters, momenta and batch to new ones and loss."""
 
     def loss(params: list[Array], image: Array, labels: Array) -> Array:
         with bricks.tracing():

@@ -10,16 +10,25 @@ from jax import lax
 #: Repetitions of an operation in one timed call: memory is then fresh once, as inside a train step, and not every time.
 REPEATS = 4
 
+#: Seconds after which a run that is very slow has no more turns.
+PATIENCE = 60.0
+
 
 def interleaved(runs: Mapping[str, Callable[[], Any]], rounds: int) -> dict[str, float]:
-    """Return the shortest of ``rounds`` durations of every run, in seconds, after one round that does not count."""
-    best = dict.fromkeys(runs, float("inf"))
+    """Return the shortest duration of every run, in seconds.
+
+    A first round warms up. Each run then has ``rounds`` turns, or as many as fit in :data:`PATIENCE`, at least one.
+    """
+    best, spent = dict.fromkeys(runs, float("inf")), dict.fromkeys(runs, 0.0)
     for n in range(rounds + 1):
         for name, run in runs.items():
+            if n > 1 and spent[name] > PATIENCE:
+                continue
             start = time.perf_counter()
             jax.block_until_ready(run())
             if n:
-                best[name] = min(best[name], time.perf_counter() - start)
+                seconds = time.perf_counter() - start
+                best[name], spent[name] = min(best[name], seconds), spent[name] + seconds
     return best
 
 

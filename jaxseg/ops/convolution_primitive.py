@@ -124,14 +124,17 @@ ad.defbilinear(
 
 
 def _batch(args: tuple[Array, Array], axes: tuple[Any, Any], *, face: str, geometry: Geometry) -> tuple[Array, int]:
-    """Fold a mapped axis into the batch where only feature maps have it; else map the formulations themselves."""
+    """Fold a mapped axis into the batch where only feature maps have it; else loop on the CPU, and map XLA's own elsewhere."""
     lhs, rhs = args
     if face != "kernel" and axes[1] is None:
         many = batching.bdim_at_front(lhs, axes[0], lhs.shape[axes[0]])
         out = conv_p.bind(many.reshape(-1, *many.shape[2:]), rhs, face=face, geometry=geometry)
         return out.reshape(*many.shape[:2], *out.shape[1:]), 0
-    forms = {"cpu": partial(on_cpu, face=face, geometry=geometry), "default": partial(native, face=face, geometry=geometry)}
-    return jax.vmap(lambda a, b: lax.platform_dependent(a, b, **forms), in_axes=axes)(lhs, rhs), 0
+    size = next(v.shape[a] for v, a in zip(args, axes, strict=True) if a is not None)
+    lhs, rhs = (batching.bdim_at_front(v, a, size) for v, a in zip(args, axes, strict=True))
+    loop = lambda a, b: lax.map(lambda one: conv_p.bind(*one, face=face, geometry=geometry), (a, b))  # noqa: E731
+    mapped = jax.vmap(partial(native, face=face, geometry=geometry))
+    return lax.platform_dependent(lhs, rhs, cpu=loop, default=mapped), 0
 
 
 batching.primitive_batchers[conv_p] = _batch
