@@ -86,6 +86,7 @@ def score_table(scores: dict[str, Any], class_names: tuple[str, ...]) -> Table:
         ("mean_accuracy", "mean accuracy"),
         ("fwiou", "fwIoU"),
         ("boundary_f1", "boundary F1"),
+        ("calibration_error", "calibration error"),
     ):
         if key in scores:
             table.add_row(title, _percent(scores[key]), "")

@@ -35,7 +35,7 @@ def main(argv: list[str] | None = None) -> None:
         predictor = load(args.workdir, checkpoint=args.checkpoint, overrides=tuple(args.set), trusted=tuple(args.trust))
         data = predictor.config.data
         split = args.split or predictor.config.eval_split
-        found = evaluate(predictor, data.split(split), boundary=True)
+        found = evaluate(predictor, data.split(split), thorough=True)
         report = {"workdir": str(args.workdir), "split": split, **json_scores(found.scores, data.class_names)}
         picture = args.workdir / "evaluation" / f"{split}_confusion.png"
         workdirs.write_json(picture.with_name(f"{split}.json"), report)

@@ -120,12 +120,16 @@ def test_evaluation_counts_every_valid_pixel_once():
         label[0] = 255
         label[1, :2] = (label[1, :2] + 1) % 3
         examples.append({"image": picture, "label": label, "name": str(seed)})
-    found = evaluate(p, examples, boundary=True)
+    found = evaluate(p, examples, thorough=True)
     valid = 7 * 8 + 8 * 7 + 7 * 8
     assert int(found.confusion.counts().sum()) == valid
     assert found.scores["pixel_accuracy"] == pytest.approx(1 - 6 / valid)
     assert found.scores["images"] == 3
     assert 0 < found.scores["boundary_f1"] <= 1
+    assert 0 < found.scores["calibration_error"] < 1
+    quick = evaluate(p, examples)
+    assert "boundary_f1" not in quick.scores
+    assert (quick.confusion.counts() == found.confusion.counts()).all()
 
 
 def test_json_has_names_and_null():

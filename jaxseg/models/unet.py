@@ -12,7 +12,7 @@ Differs from the paper:
     - The paper places dropout "at the end of the contracting path" and does not give its rate; here 0.5, on the bottom map.
 """
 
-from typing import Any, Literal
+from typing import Any
 
 import flax.linen as nn
 import jax.numpy as jnp
@@ -69,7 +69,7 @@ class UNet(nn.Module):
     num_classes: int
     width: int = 64
     depth: int = 4
-    padding: Literal["same", "valid"] = "same"
+    padding: str = "same"
     batch_norm: bool = False
     dropout: float = 0.5
     dtype: Any = jnp.float32
