@@ -37,16 +37,17 @@ def input_gradient(g: Array, kernel: Array, geometry: Geometry) -> Array:
 def kernel_gradient(x: Array, g: Array, geometry: Geometry) -> Array:
     """Sum the product of ``g`` and the shifted input over batch and plane, all taps in one pass.
 
-    First over rows, which leaves long vectors to add, then over columns.
+    First over rows, which leaves long vectors to add, then over columns and batch: a batch that is split over devices would be
+    gathered for a reduction of many operands.
     """
     b, rows, columns, _ = g.shape
     c = x.shape[3]
     split = g.reshape(b, rows, columns, c, -1)
     views = windows(fit(x, geometry), geometry)
-    products = [(v * split[..., m]).reshape(b * rows, columns * c) for v in views for m in range(split.shape[4])]
+    products = [(v * split[..., m]).reshape(b, rows, columns * c) for v in views for m in range(split.shape[4])]
     zeros = [jnp.zeros((), x.dtype)] * len(products)
-    sums = lax.reduce(products, zeros, lambda p, q: [u + v for u, v in zip(p, q, strict=True)], (0,))
-    taps = jnp.sum(jnp.stack(sums).reshape(-1, columns, c), axis=1)
+    sums = lax.reduce(products, zeros, lambda p, q: [u + v for u, v in zip(p, q, strict=True)], (1,))
+    taps = jnp.sum(jnp.stack(sums).reshape(-1, b, columns, c), axis=(1, 2))
     return taps.reshape(*geometry.window, 1, -1, c).swapaxes(3, 4).reshape(*geometry.window, 1, -1)
 
 
