@@ -1,5 +1,6 @@
 """From a data source to batches: Grain reads, augments, batches and prefetches; batch i depends on (seed, i) alone."""
 
+import dataclasses
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
@@ -51,13 +52,7 @@ def train_batches(
     """
     if batch_size % process_count:
         raise InputError(f"batch_size={batch_size} does not split evenly over {process_count} processes.")
-    transforms = pipeline(image_size, augment, crop_size)
-
-    def transform(example: Example, rng: np.random.Generator) -> Example:
-        for step in transforms:
-            example = step(example, rng)
-        return example
-
+    transform = _InTurn(pipeline(image_size, augment, crop_size))
     data = grain.MapDataset.source(examples).seed(seed).shuffle().repeat().random_map(transform)
     data = data[process_index::process_count].batch(batch_size // process_count, batch_fn=stack)[start:]
     iterator = data.to_iter_dataset(grain.ReadOptions(num_threads=4, prefetch_buffer_size=4 * batch_size // process_count))
@@ -65,6 +60,18 @@ def train_batches(
         _parse_flags()
         iterator = iterator.mp_prefetch(grain.MultiprocessingOptions(num_workers=workers))
     return iter(iterator)
+
+
+@dataclasses.dataclass(frozen=True)
+class _InTurn:
+    """Transforms as one; an object, since worker processes receive it pickled."""
+
+    transforms: tuple[Transform, ...]
+
+    def __call__(self, example: Example, rng: np.random.Generator) -> Example:
+        for transform in self.transforms:
+            example = transform(example, rng)
+        return example
 
 
 def pipeline(

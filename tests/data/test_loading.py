@@ -1,3 +1,5 @@
+from collections.abc import Sequence
+
 import numpy as np
 import pytest
 
@@ -7,7 +9,7 @@ from jaxseg.data.source import Example
 from jaxseg.errors import InputError
 
 
-class Numbered:
+class Numbered(Sequence):
     """Examples whose every pixel is their number."""
 
     def __init__(self, count=10, sizes=((6, 8),)):
