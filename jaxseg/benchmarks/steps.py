@@ -60,6 +60,7 @@ def measure(name: str, rounds: int, with_lax: bool, with_torch: bool) -> dict[st
 
 def rows(rounds: int, only: str | None, with_lax: bool, with_torch: bool) -> Iterator[dict[str, Any]]:
     """Measure every network whose name contains ``only``."""
+    jax.jit(jnp.square).lower(jnp.zeros(1)).compile()  # the first compilation of a process starts the compiler as well
     for name in networks.NETWORKS:
         if only is None or only in name:
             yield measure(name, rounds, with_lax, with_torch)

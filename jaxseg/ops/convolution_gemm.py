@@ -8,11 +8,14 @@ from jax import Array, lax
 from jaxseg.ops.convolution_native import Geometry, native
 
 #: Up to so many elements the columns of a kernel's gradient are built at once, above in bands of rows...
-COLUMNS = 1 << 22
+COLUMNS = 1 << 23
 #: ... of about so many elements, which stay in the cache, ...
 BAND = 1 << 20
 #: ... and at least so many pixels: the sum of the bands passes over all of the kernel for each.
 BAND_PIXELS = 1024
+
+#: From so many output channels on, columns times gradients fill the machine in the order in which a kernel is stored.
+MANY_CHANNELS = 512
 
 #: Up to this many taps, strided windows are sliced tap by tap; above, strides become channels first.
 FEW_TAPS = 16
@@ -70,17 +73,20 @@ def output_by_shifts(x: Array, kernel: Array, geometry: Geometry) -> Array:
 def kernel_gradient(x: Array, g: Array, geometry: Geometry) -> Array:
     """Gather the columns under the taps, then one product over batch and plane; for a large plane band by band."""
     (kh, kw), c, o = geometry.window, x.shape[3], g.shape[3]
-    if geometry.strides == (1, 1) and o < c:
+    if geometry.strides == (1, 1) and o < min(c, MANY_CHANNELS):
         # The same form with the roles of x and g exchanged: the columns are then of g, which has fewer channels.
         return lax.rev(kernel_gradient(g, x, geometry.adjoint()), (0, 1)).swapaxes(2, 3)
     if geometry.strides != (1, 1) and geometry.rate == (1, 1) and kh * kw > FEW_TAPS:
         return _strides_to_channels(x, g, geometry)
     rows, columns = geometry.output_size
     row = x.shape[0] * columns
-    if row * rows * kh * kw * c <= COLUMNS:
-        flat = _contract(g, _columns(x, geometry), geometry)
-    else:
+    if row * rows * kh * kw * c > COLUMNS:
         flat = _banded(x, g, geometry, max(BAND // (row * kh * kw * c), -(-BAND_PIXELS // row)))
+    elif o >= MANY_CHANNELS:
+        return _contract(_columns(x, geometry), g, geometry).reshape(kh, kw, c, o)
+    else:
+        # The output's channels come first: the other way round takes 1.5 times as long where they are few.
+        flat = _contract(g, _columns(x, geometry), geometry)
     return flat.reshape(o, kh, kw, c).transpose(1, 2, 3, 0)
 
 
@@ -105,11 +111,10 @@ def _dot(x: Array, matrix: Array, geometry: Geometry) -> Array:
     return lax.dot_general(x, matrix, (((3,), (0,)), ((), ())), precision=geometry.precision)
 
 
-def _contract(g: Array, columns: Array, geometry: Geometry) -> Array:
-    # Merged to two axes first: XLA transposes an operand with several axes to contract. The output's channels come first: the
-    # other way round takes 1.5 times as long where they are few.
-    g, columns = g.reshape(-1, g.shape[3]), columns.reshape(-1, columns.shape[3])
-    return lax.dot_general(g, columns, (((0,), (0,)), ((), ())), precision=geometry.precision)
+def _contract(a: Array, b: Array, geometry: Geometry) -> Array:
+    # Merged to two axes first: XLA transposes an operand with several axes to contract.
+    a, b = a.reshape(-1, a.shape[3]), b.reshape(-1, b.shape[3])
+    return lax.dot_general(a, b, (((0,), (0,)), ((), ())), precision=geometry.precision)
 
 
 def _banded(x: Array, g: Array, geometry: Geometry, band: int) -> Array:
