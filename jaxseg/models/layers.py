@@ -1,4 +1,4 @@
-"""The layers that the networks are drawn with: convolutions, normalisation, drop path, auxiliary outputs.
+"""The layers that the networks are drawn with: convolutions, normalisation, auxiliary outputs.
 
 They pad explicitly and by the same amount on both sides, as Caffe and PyTorch do; ``SAME`` differs from that at stride 2.
 Initialisers follow He et al., "Delving deep into rectifiers", 2015 (https://arxiv.org/abs/1502.01852) unless given.
@@ -8,7 +8,6 @@ from collections.abc import Callable
 from typing import Any
 
 import flax.linen as nn
-import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
@@ -136,6 +135,7 @@ class ConvBNAct(nn.Module):
         kernel_size: side of the square kernel.
         strides: step between output pixels.
         atrous_rate: spacing of the kernel's taps.
+        groups: channel groups; as many as input channels makes it depthwise.
         activation: applied last; ``None`` for none.
         kernel_init: initialiser of the kernel.
         dtype: compute dtype.
@@ -148,6 +148,7 @@ class ConvBNAct(nn.Module):
     kernel_size: int = 3
     strides: int = 1
     atrous_rate: int = 1
+    groups: int = 1
     activation: Callable[[Array], Array] | None = nn.relu
     kernel_init: Initializer = he_normal
     dtype: Any = jnp.float32
@@ -161,6 +162,7 @@ class ConvBNAct(nn.Module):
             self.kernel_size,
             strides=self.strides,
             atrous_rate=self.atrous_rate,
+            groups=self.groups,
             use_bias=False,
             kernel_init=self.kernel_init,
             dtype=self.dtype,
@@ -171,25 +173,64 @@ class ConvBNAct(nn.Module):
         return x if self.activation is None else self.activation(x)
 
 
-class DropPath(nn.Module):
-    """Stochastic depth: drops a whole residual branch, per image (Huang et al., 2016, https://arxiv.org/abs/1603.09382).
+class SeparableConv(nn.Module):
+    """A depthwise convolution, one kernel per channel, then a pointwise one, each followed by batch normalisation.
 
-    The branch is divided by the probability of keeping it, so that its expectation stays.
+    The atrous separable convolution of DeepLab v3+ (Chen et al., 2018, https://arxiv.org/abs/1802.02611, section 3.1).
 
     Attributes:
-        rate: probability of dropping, in ``[0, 1)``.
+        features: number of output channels.
+        momentum: of both batch normalisations.
+        epsilon: of both batch normalisations.
+        kernel_size: side of the square depthwise kernel.
+        strides: step between output pixels.
+        atrous_rate: spacing of the depthwise kernel's taps.
+        depthwise_activation: applied between the two; ``None`` for none.
+        activation: applied last; ``None`` for none.
+        depthwise_init: initialiser of the depthwise kernel ``(kernel_size, kernel_size, 1, c)``.
+        pointwise_init: initialiser of the pointwise kernel ``(1, 1, c, features)``.
+        dtype: compute dtype.
+        param_dtype: dtype of the convolutions' parameters.
     """
 
-    rate: float
+    features: int
+    momentum: float
+    epsilon: float
+    kernel_size: int = 3
+    strides: int = 1
+    atrous_rate: int = 1
+    depthwise_activation: Callable[[Array], Array] | None = nn.relu
+    activation: Callable[[Array], Array] | None = nn.relu
+    depthwise_init: Initializer = he_normal
+    pointwise_init: Initializer = he_normal
+    dtype: Any = jnp.float32
+    param_dtype: Any = jnp.float32
 
     @nn.compact
-    def __call__(self, x: Float[Array, "b *rest"], *, train: bool) -> Float[Array, "b *rest"]:
-        """Return the branch, or zeros for the images for which it is dropped."""
-        if not train or self.rate == 0.0:
-            return x
-        shape = (x.shape[0],) + (1,) * (x.ndim - 1)
-        keep = jax.random.bernoulli(self.make_rng("dropout"), 1.0 - self.rate, shape)
-        return jnp.where(keep, x / (1.0 - self.rate), jnp.zeros_like(x))
+    def __call__(self, x: Float[Array, "b h w c"], *, train: bool) -> Float[Array, "b h2 w2 features"]:
+        """Return the activated map."""
+        channels = x.shape[-1]
+        shared = {"momentum": self.momentum, "epsilon": self.epsilon, "dtype": self.dtype, "param_dtype": self.param_dtype}
+        depthwise = ConvBNAct(
+            channels,
+            kernel_size=self.kernel_size,
+            strides=self.strides,
+            atrous_rate=self.atrous_rate,
+            groups=channels,
+            activation=self.depthwise_activation,
+            kernel_init=self.depthwise_init,
+            name="depthwise",
+            **shared,
+        )
+        pointwise = ConvBNAct(
+            self.features,
+            kernel_size=1,
+            activation=self.activation,
+            kernel_init=self.pointwise_init,
+            name="pointwise",
+            **shared,
+        )
+        return pointwise(depthwise(x, train=train), train=train)
 
 
 def sow_auxiliary(module: nn.Module, name: str, weight: float, logits: Float[Array, "b h w k"]) -> None:

@@ -1,4 +1,4 @@
-"""The Transformer's blocks: multi-head attention, feed-forward, and the pre-norm encoder block that ViT is made of.
+"""The Transformer's blocks: multi-head attention, feed-forward, drop path, and the pre-norm encoder block that ViT is made of.
 
 Vaswani et al., "Attention is all you need", 2017, https://arxiv.org/abs/1706.03762
 Pre-norm placement as in ViT (Dosovitskiy et al., 2021, https://arxiv.org/abs/2010.11929, Eq. 2 and 3).
@@ -11,7 +11,26 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from jaxseg.models.layers import DropPath
+
+class DropPath(nn.Module):
+    """Stochastic depth: drops a whole residual branch, per image (Huang et al., 2016, https://arxiv.org/abs/1603.09382).
+
+    The branch is divided by the probability of keeping it, so that its expectation stays.
+
+    Attributes:
+        rate: probability of dropping, in ``[0, 1)``.
+    """
+
+    rate: float
+
+    @nn.compact
+    def __call__(self, x: Float[Array, "b *rest"], *, train: bool) -> Float[Array, "b *rest"]:
+        """Return the branch, or zeros for the images for which it is dropped."""
+        if not train or self.rate == 0.0:
+            return x
+        shape = (x.shape[0],) + (1,) * (x.ndim - 1)
+        keep = jax.random.bernoulli(self.make_rng("dropout"), 1.0 - self.rate, shape)
+        return jnp.where(keep, x / (1.0 - self.rate), jnp.zeros_like(x))
 
 
 class MultiHeadAttention(nn.Module):

@@ -6,8 +6,7 @@ import pytest
 from jaxseg.errors import InputError
 from jaxseg.models import SETRNaive
 from jaxseg.models.backbones import ViT
-from jaxseg.models.layers import DropPath
-from jaxseg.models.transformer import MultiHeadAttention
+from jaxseg.models.transformer import DropPath, MultiHeadAttention
 
 KEY = jax.random.key(0)
 VIT = ViT(patch_size=4, width=8, depth=3, num_heads=2, hidden=16, image_size=(8, 12))
