@@ -1,5 +1,6 @@
 """Anybody's images and index labels, in a folder."""
 
+import dataclasses
 import functools
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -170,19 +171,23 @@ class FolderSplit(Sequence):  # of Example; said so, a runtime type checker woul
             InputError: if a file is damaged, a label holds an unknown value, or image and label differ in size.
         """
         if isinstance(index, slice):
-            return FolderSplit(self.source, self.pairs[index])
-        name, image_path, label_path = self.pairs[index]
-        image = decode_image(image_path, num_channels=self.source.num_channels)
+            return dataclasses.replace(self, pairs=self.pairs[index])
+        pair, source = self.pairs[index], self.source
+        image, stored, name = self.read(pair)
         label = index_label(
-            decode_label(label_path),
-            num_classes=self.source.num_classes,
-            void_index=self.source.void_index,
-            label_map=self.source.label_map,
-            name=label_path,
+            stored,
+            num_classes=source.num_classes,
+            void_index=source.void_index,
+            label_map=source.label_map,
+            name=pair.label,
         )
         if image.shape[:2] != label.shape:
-            raise _different_sizes(image_path, image.shape[:2], label_path, label.shape)
+            raise _different_sizes(pair.image, image.shape[:2], pair.label, label.shape)
         return Example(image=image, label=label, name=name)
+
+    def read(self, pair: Pair) -> tuple[np.ndarray, np.ndarray, str]:
+        """Read the image, the label as it is stored, and the name of an example; for splits that read otherwise."""
+        return decode_image(pair.image, num_channels=self.source.num_channels), decode_label(pair.label), pair.name
 
 
 class _Probe(NamedTuple):

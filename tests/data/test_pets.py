@@ -163,5 +163,5 @@ def test_classes():
     source = OxfordIIITPet()
     assert source.class_names == ("pet", "background")
     assert (source.num_classes, source.num_channels, len(source.palette)) == (2, 3, 2)
-    with pytest.raises(InputError, match="class_names has 1 entries, but the pets have 2 classes"):
+    with pytest.raises(InputError, match="class_names has 1 entries, but num_classes is 2"):
         OxfordIIITPet(class_names=("pet",))
