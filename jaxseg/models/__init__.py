@@ -1,6 +1,9 @@
 """The networks, one file per paper."""
 
+from jaxseg.models.deconvnet import DeconvNet
+from jaxseg.models.fcn import FCN, FCN8s, FCN16s, FCN32s
+from jaxseg.models.segnet import SegNet, SegNetBasic
 from jaxseg.models.setr import SETRNaive
 from jaxseg.models.unet import UNet
 
-__all__ = ["SETRNaive", "UNet"]
+__all__ = ["FCN", "DeconvNet", "FCN8s", "FCN16s", "FCN32s", "SETRNaive", "SegNet", "SegNetBasic", "UNet"]

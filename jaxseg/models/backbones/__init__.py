@@ -1,5 +1,7 @@
 """The backbones, one file per paper: features of an image, finest first."""
 
+from jaxseg.models.backbones.resnet import ResNet
+from jaxseg.models.backbones.vgg import VGG16
 from jaxseg.models.backbones.vit import ViT
 
-__all__ = ["ViT"]
+__all__ = ["VGG16", "ResNet", "ViT"]
