@@ -11,7 +11,7 @@ import numpy as np
 import optax
 from jax.sharding import Mesh
 
-from jaxseg import console, sharding, visualize, workdirs
+from jaxseg import console, sharding, visualize, warm_start, workdirs
 from jaxseg.checkpoints import Checkpoints
 from jaxseg.config import Config, load
 from jaxseg.data.loading import pipeline, train_batches
@@ -23,15 +23,17 @@ from jaxseg.step import TrainState, compile_update, create_state
 EXAMPLE = """examples:
   python -m jaxseg.train --config configs/setr.py
   python -m jaxseg.train --config configs/unet.py:camvid --set data.root=~/data/CamVid --set steps=2000
+  python -m jaxseg.train --config configs/fcn.py:scenes-16s --init runs/fcn-scenes-32s
 The same command again goes on from the last checkpoint."""
 
 
-def train(config: Config, workdir: Path) -> dict[str, Any]:
+def train(config: Config, workdir: Path, init: str | None = None) -> dict[str, Any]:
     """Train, or go on training, until ``config.steps``.
 
     Args:
         config: of the run.
         workdir: takes config.json, checkpoints, TensorBoard files, pictures and, at the end, scores.json.
+        init: the run whose parameters a new run starts from, as :func:`jaxseg.warm_start.from_run` takes it.
 
     Returns:
         The scores on the evaluation split after the last step.
@@ -46,6 +48,8 @@ def train(config: Config, workdir: Path) -> dict[str, Any]:
     with Checkpoints(workdir, config.keep_checkpoints) as checkpoints:
         if checkpoints.steps:
             state = checkpoints.restore(state)
+        elif init is not None:
+            state = _warm(state, init)
         start = int(state.step)
         _introduce(config, workdir, state, len(examples), len(validation), start)
         scores: dict[str, Any] = {}
@@ -102,6 +106,13 @@ def prepare(config: Config, mesh: Mesh) -> tuple[TrainState, Callable[..., Any],
         ema_decay=config.ema_decay,
     )
     return jax.jit(create, out_shardings=sharding.replicated(mesh))(), update, schedule
+
+
+def _warm(state: TrainState, init: str) -> TrainState:
+    state, found = warm_start.from_run(state, init)
+    if jax.process_index() == 0:
+        console.status.print(f"init         {init}: " + found.report().replace("\n", "\n             "))
+    return state
 
 
 def _batches(config: Config, examples: Any, start: int) -> Any:
@@ -176,6 +187,9 @@ def command_line() -> argparse.ArgumentParser:
     parser.add_argument("--config", required=True, metavar="FILE[:RECIPE]", help="config file, and a recipe other than its first")
     parser.add_argument("--set", action="append", default=[], metavar="PATH=VALUE", help="override a field; may be repeated")
     parser.add_argument("--workdir", type=Path, help="default: runs/<config>-<recipe>")
+    parser.add_argument(
+        "--init", metavar="RUN[:STEP]", help="start from another run's parameters, as far as they fit; what was taken is listed"
+    )
     parser.add_argument("--show-data", action="store_true", help="draw what the augmentation does, and stop")
     sharding.add_process_flags(parser)
     return parser
@@ -192,7 +206,7 @@ def main(argv: list[str] | None = None) -> None:
         if args.show_data:
             console.results.print(f"{show_data(config, workdir)}")
             return
-        scores = train(config, workdir)
+        scores = train(config, workdir, args.init)
         if jax.process_index() == 0:
             console.results.print(console.score_table(scores, config.data.class_names))
             console.results.print(f"pictures     {workdir / 'pictures'}")
