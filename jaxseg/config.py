@@ -10,11 +10,13 @@ from typing import Any
 
 import optax
 
-from jaxseg import losses, optimizers, schedules
+from jaxseg import losses, objectives, optimizers, schedules
+from jaxseg.data.palette import default_palette
 from jaxseg.data.source import Source
 from jaxseg.errors import InputError, did_you_mean
 from jaxseg.ops.normalise import Normalise
-from jaxseg.override import override
+from jaxseg.override import children, override
+from jaxseg.types import VOID
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -27,7 +29,8 @@ class Config:
         crop_size: height and width of the training batch: images are cropped to it, or padded with VOID.
         steps: length of the run.
         batch_size: of the whole job, over all devices and processes.
-        loss: of ``jaxseg.losses``, or any function of that signature; ``functools.partial`` binds arguments.
+        loss: of ``jaxseg.losses``, or any function that the objective can call so; ``functools.partial`` binds arguments.
+        objective: of ``jaxseg.objectives``: what a step minimises, by the loss; supervised unless given.
         optimizer: makes an optax transformation of a learning rate schedule.
         schedule: makes the learning rate schedule of ``steps=``.
         augment: transforms of an example, applied in order before the crop.
@@ -38,6 +41,8 @@ class Config:
         ema_decay: of averaged parameters, which evaluation then uses; ``None`` keeps none.
         eval_batch_size: images (or windows) at a time in evaluation.
         eval_split: of ``data``, evaluated during training.
+        match_classes: the network's classes are segments without names, as unsupervised training leaves them, of any number;
+            evaluation gives each the class of the data that fits best (:mod:`jaxseg.metrics.matching`), in a pass of its own.
         seed: of initialisation, order, augmentation and dropout.
         log_every: steps between lines of scalars.
         eval_every: steps between evaluations; the last step is always evaluated.
@@ -52,6 +57,7 @@ class Config:
     steps: int
     batch_size: int
     loss: Callable[..., Any] = losses.cross_entropy
+    objective: objectives.Objective = objectives.supervised
     optimizer: Callable[..., optax.GradientTransformation] = optimizers.adamw
     schedule: Callable[..., optax.Schedule] = schedules.poly
     augment: tuple[Callable[..., Any], ...] = ()
@@ -61,6 +67,7 @@ class Config:
     ema_decay: float | None = None
     eval_batch_size: int = 8
     eval_split: str = "val"
+    match_classes: bool = False
     seed: int = 0
     log_every: int = 50
     eval_every: int = 500
@@ -85,15 +92,17 @@ class Config:
         """Check what several fields must agree on; apart from ``__init__``, since overrides change one field at a time.
 
         Raises:
-            InputError: naming both fields and the remedy.
+            InputError: naming both fields and the remedy, or the sizes that fit a network with valid convolutions.
         """
-        classes = len(self.data.class_names)
-        one_logit = classes == 2 and self.model.num_classes == 1
-        if self.model.num_classes != classes and not one_logit:
+        self._check_classes()
+        if self.window is not None and hasattr(self.model, "output_size"):
+            for side in self.window:
+                self.model.output_size(side)
+        undone = children(self.objective).get("normalise", self.normalise)
+        if undone != self.normalise:
             raise InputError(
-                f"The network has num_classes={self.model.num_classes}, but the data has {classes} classes "
-                f"({', '.join(self.data.class_names)}). Set --set model.num_classes={classes}, "
-                "or data.num_classes where the data has it."
+                f"objective.normalise is {undone}, which undoes another normalisation than {self.normalise} of the config. "
+                "Set both alike."
             )
         for name in ("mean", "std"):
             given = len(getattr(self.normalise, name))
@@ -102,6 +111,30 @@ class Config:
                     f"normalise.{name} has {given} values, but the images have {self.data.num_channels} channels. "
                     "Give one value for all, or one per channel."
                 )
+
+    def _check_classes(self) -> None:
+        known, classes = self.model.num_classes, len(self.data.class_names)
+        if self.match_classes:
+            if not 2 <= known < VOID:
+                raise InputError(f"model.num_classes={known} must be from 2 to {VOID - 1}, the number of segments to be matched.")
+            return
+        one_logit = classes == 2 and known == 1
+        if known != classes and not one_logit:
+            raise InputError(
+                f"The network has num_classes={known}, but the data has {classes} classes "
+                f"({', '.join(self.data.class_names)}). Set --set model.num_classes={classes}, "
+                "or data.num_classes where the data has it."
+            )
+
+    @property
+    def predicted_names(self) -> tuple[str, ...]:
+        """A name for each class that the network predicts: the data's, or numbered segments where those have no names."""
+        return tuple(f"segment {i}" for i in range(self.model.num_classes)) if self.match_classes else self.data.class_names
+
+    @property
+    def predicted_palette(self) -> tuple[tuple[int, int, int], ...]:
+        """An RGB colour for each of :attr:`predicted_names`, 0 to 255."""
+        return default_palette(self.model.num_classes) if self.match_classes else self.data.palette
 
     def make_optimizer(self) -> tuple[optax.GradientTransformation, optax.Schedule]:
         """Return the optimizer and the schedule it follows."""

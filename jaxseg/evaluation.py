@@ -2,16 +2,19 @@
 
 import dataclasses
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jaxtyping import Array, Float, Int, Integer
 
+from jaxseg.config import Config
 from jaxseg.data.loading import eval_batches
 from jaxseg.inference import Predictor, choose_labels
-from jaxseg.metrics import BoundaryF1, CalibrationError, ConfusionMatrix, merge_over_processes
+from jaxseg.metrics import BoundaryF1, CalibrationError, ConfusionMatrix, match_segments, merge_over_processes
+from jaxseg.types import Logits
 
 _add_to_confusion = jax.jit(ConfusionMatrix.update)
 _add_to_boundary = jax.jit(BoundaryF1.update)
@@ -27,14 +30,23 @@ class Evaluation:
             :meth:`jaxseg.metrics.BoundaryF1.scores`, and ``calibration_error``; and ``images``, their number. Shares are in
             [0, 1], NaN where undefined.
         confusion: pixels of each class (rows) by predicted class (columns).
+        classes: the class that each segment was given, where ``config.match_classes``.
     """
 
     scores: dict[str, Any]
     confusion: ConfusionMatrix
+    classes: tuple[int, ...] | None = None
+
+    def named(self, prediction: Integer[np.ndarray, "*shape"]) -> Integer[np.ndarray, "*shape"]:
+        """Return a prediction of this network in the data's classes: of segments, the classes that they were given."""
+        return prediction if self.classes is None else np.asarray(self.classes, np.uint8)[prediction]
 
 
 def evaluate(predictor: Predictor, examples: Sequence, *, thorough: bool = False) -> Evaluation:
     """Evaluate on every image of a split, each process on its share.
+
+    With ``config.match_classes`` a first pass over the split gives every segment a class, by its labels, which serve no other
+    end than names; the scores are those of the segments so named.
 
     Args:
         predictor: with the network.
@@ -43,29 +55,63 @@ def evaluate(predictor: Predictor, examples: Sequence, *, thorough: bool = False
     """
     config = predictor.config
     classes = len(config.data.class_names)
+    given = _match(predictor, examples) if config.match_classes else None
     confusion, contours, calibration = ConfusionMatrix.empty(classes), BoundaryF1.empty(classes), CalibrationError.empty()
-    batches = eval_batches(
-        examples,
-        batch_size=config.eval_batch_size,
-        process_index=jax.process_index(),
-        process_count=jax.process_count(),
-    )
-    for batch in batches:
+    for batch in _batches(config, examples):
         label = jnp.asarray(batch["label"])
         if thorough:
             logits = jnp.asarray(predictor.logits(batch["image"]))
             prediction = choose_labels(logits, size=logits.shape[1:3])
-            contours = _add_to_boundary(contours, prediction, label)
-            calibration = _add_to_calibration(calibration, logits, label)
         else:
             prediction = jnp.asarray(predictor.labels(batch["image"]))
+        if given is not None:
+            prediction = jnp.asarray(given)[prediction]
         confusion = _add_to_confusion(confusion, prediction, label)
+        if thorough:
+            contours = _add_to_boundary(contours, prediction, label)
+            calibration = _add_to_calibration(
+                calibration, logits if given is None else pool_logits(logits, given, classes), label
+            )
     confusion = merge_over_processes(confusion)
     scores: dict[str, Any] = {**confusion.scores(), "images": len(examples)}
     if thorough:
         scores.update(merge_over_processes(contours).scores())
         scores["calibration_error"] = merge_over_processes(calibration).scores()["calibration_error"]
-    return Evaluation(scores, confusion)
+    return Evaluation(scores, confusion, None if given is None else tuple(given.tolist()))
+
+
+def pool_logits(logits: Logits, given: Int[np.ndarray, " k"], classes: int) -> Float[Array, "b h w {classes}"]:
+    """Return logits of classes from those of segments: the probability of a class is the sum over the segments it was given to.
+
+    Args:
+        logits: of the segments.
+        given: the class of each segment.
+        classes: their number; one without segments gets the logit -1e9, which is no probability at all.
+    """
+    members = given[None] == np.arange(classes)[:, None]
+    pooled = [jax.nn.logsumexp(logits[..., own], axis=-1) if own.any() else jnp.full(logits.shape[:3], -1e9) for own in members]
+    return jnp.stack(pooled, axis=-1)
+
+
+def _match(predictor: Predictor, examples: Sequence) -> Int[np.ndarray, " segments"]:
+    """Count which classes the segments lie on, over the whole split, and return the class of each segment."""
+    config = predictor.config
+    classes, segments = len(config.data.class_names), config.model.num_classes
+    confusion = ConfusionMatrix.empty(max(classes, segments))
+    for batch in _batches(config, examples):
+        prediction = jnp.asarray(predictor.labels(batch["image"]))
+        confusion = _add_to_confusion(confusion, prediction, jnp.asarray(batch["label"]))
+    # Labels that are no class are refused by the scores, which every evaluation goes on to.
+    return match_segments(merge_over_processes(confusion).counts()[:classes, :segments])
+
+
+def _batches(config: Config, examples: Sequence) -> Iterator[dict[str, Any]]:
+    return eval_batches(
+        examples,
+        batch_size=config.eval_batch_size,
+        process_index=jax.process_index(),
+        process_count=jax.process_count(),
+    )
 
 
 def json_scores(scores: dict[str, Any], class_names: tuple[str, ...]) -> dict[str, Any]:

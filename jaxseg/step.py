@@ -14,12 +14,11 @@ import optax
 from jax.sharding import Mesh
 from jaxtyping import Array, Float, Int, PRNGKeyArray, PyTree
 
-from jaxseg import sharding
+from jaxseg import objectives, sharding
+from jaxseg.objectives import Batch
 from jaxseg.ops.normalise import Normalise
 from jaxseg.types import Image
 
-#: ``image`` and ``label``, and ``pixel_weights`` where a transform makes them.
-Batch = dict[str, Any]
 Scalars = dict[str, Float[Array, ""]]
 
 
@@ -76,12 +75,11 @@ def update(
     loss: Callable[..., Float[Array, ""]],
     optimizer: optax.GradientTransformation,
     key: PRNGKeyArray,
+    objective: objectives.Objective = objectives.supervised,
     axis_name: str | None = None,
     ema_decay: float | None = None,
 ) -> tuple[TrainState, Scalars]:
     """Do one step of training.
-
-    The objective is ``loss(logits, label)`` plus, for every auxiliary head, its weight times the same loss.
 
     Args:
         state: before the step.
@@ -90,27 +88,22 @@ def update(
         loss: of ``jaxseg.losses``, or any function of that signature.
         optimizer: the one that ``state`` was created with.
         key: of the run; the step's own randomness is ``fold_in(key, state.step)``.
+        objective: of ``jaxseg.objectives``, what the step minimises.
         axis_name: of the ``pmap`` around this function, if there is one.
         ema_decay: of the averaged parameters; in the first steps ``(1 + t) / (10 + t)`` if that is smaller.
 
     Returns:
-        The state after the step, and the scalars ``loss`` (with auxiliary terms) and ``gradient_norm`` (before clipping).
+        The state after the step, and the scalars ``loss`` (the objective's value) and ``gradient_norm`` (before clipping).
     """
     dropout = jax.random.fold_in(key, state.step)
     if axis_name is not None:
         dropout = jax.random.fold_in(dropout, jax.lax.axis_index(axis_name))
-    weights = {"pixel_weights": batch["pixel_weights"]} if "pixel_weights" in batch else {}
+    options = {"model": model, "loss": loss, "step": state.step, "key": dropout}
 
-    def objective(params: PyTree) -> tuple[Float[Array, ""], PyTree]:
-        variables = {"params": params, **state.model_state}
-        mutable = [*state.model_state, "auxiliary"]
-        logits, changed = model.apply(variables, batch["image"], train=True, mutable=mutable, rngs={"dropout": dropout})
-        total = loss(logits, batch["label"], **weights)
-        for ((weight, auxiliary),) in changed.pop("auxiliary", {}).values():
-            total += weight * loss(auxiliary, batch["label"], **weights)
-        return total, changed
+    def value_of(params: PyTree) -> tuple[Float[Array, ""], PyTree]:
+        return objective(params, state.model_state, batch, **options)
 
-    (value, model_state), gradients = jax.value_and_grad(objective, has_aux=True)(state.params)
+    (value, model_state), gradients = jax.value_and_grad(value_of, has_aux=True)(state.params)
     if axis_name is not None:
         value, model_state, gradients = jax.lax.pmean((value, model_state, gradients), axis_name)
     updates, opt_state = optimizer.update(gradients, state.opt_state, state.params)

@@ -37,15 +37,16 @@ def test_traces_one_update(path, recipe):
     def one(image, label):
         state = create_state(config.model, optimizer, image, key=key, ema=config.ema_decay is not None)
         batch = {"image": image, "label": label}
-        options = {"model": config.model, "loss": config.loss, "optimizer": optimizer, "key": key, "ema_decay": config.ema_decay}
-        return state, *update(state, batch, **options)
+        options = {"model": config.model, "loss": config.loss, "objective": config.objective, "ema_decay": config.ema_decay}
+        return state, *update(state, batch, optimizer=optimizer, key=key, **options)
 
     before, after, scalars = jax.eval_shape(one, image, label)
     assert jax.tree.map(lambda x: (x.shape, x.dtype), after) == jax.tree.map(lambda x: (x.shape, x.dtype), before)
     assert scalars["loss"].shape == ()
     assert 0 < float(schedule(config.steps // 2)) < 1
     logits = jax.eval_shape(lambda v, x: config.model.apply(v, x), before.variables, image)
-    assert logits.shape == (*size, config.model.num_classes)
+    output_size = getattr(config.model, "output_size", lambda side: side)
+    assert logits.shape == (config.batch_size, *(output_size(side) for side in config.crop_size), config.model.num_classes)
     assert logits.dtype == jnp.float32
 
 

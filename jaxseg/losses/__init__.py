@@ -5,6 +5,7 @@ at every pixel                ``cross_entropy``, ``weighted_cross_entropy``, ``b
 at the hard pixels            ``focal``, ``ohem_cross_entropy``
 of regions                    ``dice``, ``tversky``, ``jaccard``, ``lovasz_softmax``, ``lovasz_hinge``
 sums of these                 ``weighted_sum``
+without labels                ``soft_normalised_cut``, ``reconstruction_error``
 class weights from data       ``count_pixels``, ``median_frequency_weights``, ``inverse_log_frequency_weights``
 ============================  =====================================================================================
 
@@ -22,6 +23,8 @@ from jaxseg.losses.hard_pixels import focal as focal
 from jaxseg.losses.hard_pixels import ohem_cross_entropy as ohem_cross_entropy
 from jaxseg.losses.lovasz import lovasz_hinge as lovasz_hinge
 from jaxseg.losses.lovasz import lovasz_softmax as lovasz_softmax
+from jaxseg.losses.normalised_cut import reconstruction_error as reconstruction_error
+from jaxseg.losses.normalised_cut import soft_normalised_cut as soft_normalised_cut
 from jaxseg.losses.pixelwise import balanced_cross_entropy as balanced_cross_entropy
 from jaxseg.losses.pixelwise import cross_entropy as cross_entropy
 from jaxseg.losses.pixelwise import weighted_cross_entropy as weighted_cross_entropy

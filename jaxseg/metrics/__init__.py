@@ -7,15 +7,18 @@
 ``merge_stacked``         what ``vmap`` or ``pmap`` stacked along a first axis
 ``merge_over_axis``       over a named axis of devices
 ``merge_over_processes``  over the processes of a job
+``match_segments``        names for the segments of an unsupervised network
 ``draw_confusion``        a confusion matrix as a picture
 ========================  =====================================================================================
 
-Each has ``empty``, ``update``, ``merge`` and ``scores``; the first three run under ``jit``. Counts are exact up to 2^64.
+The first three are the metrics. Each has ``empty``, ``update``, ``merge`` and ``scores``; all but ``scores`` run under ``jit``.
+Counts are exact up to 2^64.
 """
 
 from jaxseg.metrics.boundary import BoundaryF1 as BoundaryF1
 from jaxseg.metrics.calibration import CalibrationError as CalibrationError
 from jaxseg.metrics.confusion import ConfusionMatrix as ConfusionMatrix
+from jaxseg.metrics.matching import match_segments as match_segments
 from jaxseg.metrics.merge import merge_over_axis as merge_over_axis
 from jaxseg.metrics.merge import merge_over_processes as merge_over_processes
 from jaxseg.metrics.merge import merge_stacked as merge_stacked
