@@ -11,28 +11,56 @@ folder   python -m jaxseg.train --config configs/unet.py:folder --set data.root=
 pets     python -m jaxseg.train --config configs/unet.py:pets
          Oxford-IIIT Pet as TFDS prepares it.
 
-All use batch normalisation, which the paper does not have: without it, from random weights on colour images, training is slow.
+isbi2012 python -m jaxseg.train --config configs/unet.py:isbi2012 --set data.root=DIR
+         Neuronal membranes in electron microscopy, the data of the paper, at a quarter of its width for a laptop's CPU: about two
+         seconds per step on two busy cores (measured). With Adam, and with border weights of 2 instead of 10 and unbalanced
+         classes: nearly all background lies between two cells here, so that the paper's make membranes weigh 14 times as much
+         as cells, and they come out too thick where pixels are counted.
+isbi2012-paper
+         python -m jaxseg.train --config configs/unet.py:isbi2012-paper --set data.root=DIR
+         The same with the paper's width, for a GPU. What the paper publishes: 572 x 572 tiles of valid convolutions (388 x 388
+         out), mirrored borders, batches of one tile, momentum 0.99, He initialisation, elastic deformation on a 3 x 3 grid with
+         sigma 10, rotations, grey values, and weights at borders. It publishes neither the learning rate nor the number of
+         steps: these are ours. The paper's pixel error is 6.11 %, on the challenge's test images, whose labels are not public.
+
+The first four use batch normalisation, which the paper does not have: without it, from random weights on colour images, training
+is slow.
 """
 
+import dataclasses
+from collections.abc import Callable
 from functools import partial
+from typing import Any
 
 from jaxseg import losses
 from jaxseg.config import Config
-from jaxseg.data.augment import ColorJitter, RandomFlip, RandomRotation, RandomScale
+from jaxseg.data.augment import (
+    BorderWeights,
+    ColorJitter,
+    ElasticDeformation,
+    MirrorMargin,
+    RandomFlip,
+    RandomRotate90,
+    RandomRotation,
+    RandomScale,
+)
 from jaxseg.data.camvid import CamVid
 from jaxseg.data.folder import Folder
+from jaxseg.data.isbi2012 import ISBI2012
 from jaxseg.data.pets import OxfordIIITPet
 from jaxseg.data.scenes import Scenes
 from jaxseg.models import UNet
-from jaxseg.optimizers import adamw
+from jaxseg.ops.normalise import Normalise
+from jaxseg.optimizers import adamw, sgd
 from jaxseg.schedules import cosine, poly
 
-RECIPES = ("scenes", "camvid", "folder", "pets")
+RECIPES = ("scenes", "camvid", "folder", "pets", "isbi2012", "isbi2012-paper")
 
 
 def get_config(recipe: str = "scenes") -> Config:
     """Return the config of a recipe."""
-    return {"scenes": scenes, "camvid": camvid, "folder": folder, "pets": pets}[recipe]()
+    recipes = {"scenes": scenes, "camvid": camvid, "folder": folder, "pets": pets}
+    return {**recipes, "isbi2012": isbi2012, "isbi2012-paper": isbi2012_paper}[recipe]()
 
 
 def scenes() -> Config:
@@ -101,3 +129,45 @@ def pets() -> Config:
         steps=10_000,
         batch_size=32,
     )
+
+
+def isbi2012() -> Config:
+    """The paper's tiles and deformations at a quarter of its width: within the hour on a laptop's CPU."""
+    return Config(
+        model=UNet(num_classes=2, width=16, padding="valid"),
+        data=ISBI2012(),
+        crop_size=(572, 572),
+        window=(572, 572),
+        augment=_deformed(BorderWeights(w0=2.0, sigma=5.0, balance=False)),
+        normalise=Normalise(mean=(0.5,), std=(0.25,)),
+        optimizer=partial(adamw, weight_decay=1e-2, clip_norm=1.0),
+        schedule=partial(poly, learning_rate=1e-3, warmup_steps=50),
+        steps=1200,
+        batch_size=1,
+        eval_batch_size=2,
+        log_every=25,
+        eval_every=200,
+        checkpoint_every=100,
+    )
+
+
+def isbi2012_paper() -> Config:
+    """The published recipe, with 31.0 million parameters."""
+    return dataclasses.replace(
+        isbi2012(),
+        model=UNet(num_classes=2, padding="valid"),
+        augment=_deformed(BorderWeights(w0=10.0, sigma=5.0)),
+        optimizer=partial(sgd, momentum=0.99, clip_norm=1.0),
+        schedule=partial(poly, learning_rate=1e-3, warmup_steps=500),
+        steps=20_000,
+        log_every=100,
+        eval_every=1000,
+        checkpoint_every=1000,
+    )
+
+
+def _deformed(weights: BorderWeights) -> tuple[Callable[..., Any], ...]:
+    """Weights follow the deformation; the mirrored margin, which has no labels, comes last."""
+    grey_values = ColorJitter(brightness=0.2, contrast=0.2)
+    margin = MirrorMargin(92)
+    return (RandomRotate90(), RandomFlip(0.5, 0.5), ElasticDeformation(grid=3, sigma=10.0), grey_values, weights, margin)

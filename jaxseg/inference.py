@@ -1,5 +1,6 @@
-"""A trained network as a function of images of any size: whole images, or windows that slide over them."""
+"""A trained network as a function of images of any size: whole images, windows that slide over them, or tiles."""
 
+import contextlib
 import dataclasses
 import functools
 import json
@@ -10,12 +11,13 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float, Integer, Shaped, UInt8
+from jaxtyping import Array, Float, Integer, PRNGKeyArray, Shaped, UInt8
 
-from jaxseg import checkpoints, describe, ops, sharding
+from jaxseg import checkpoints, describe, ops, sharding, windows
 from jaxseg.config import Config
 from jaxseg.data.augment import resize_image
 from jaxseg.errors import InputError
+from jaxseg.models import monte_carlo
 from jaxseg.ops.normalise import Normalise
 from jaxseg.override import override
 from jaxseg.types import Logits
@@ -23,16 +25,43 @@ from jaxseg.types import Logits
 #: Whole images are extended at the right and the bottom to a multiple of this, so that few sizes are compiled.
 SIZE_MULTIPLE = 32
 
-#: Neighbouring windows overlap by a third of their size, as in the protocol of SETR's reference code.
-WINDOW_STRIDE = 2 / 3
+
+@dataclasses.dataclass(frozen=True)
+class Samples:
+    """What several draws of dropout say of one image, together.
+
+    Attributes:
+        probabilities: their mean, per class; of one logit, those of class 0 and 1.
+        variance: over the draws, of every class's probability; "Bayesian SegNet" shows its mean over the classes.
+        entropy: of the mean probabilities in nats, between 0 and ``log(k)``: 0 where all draws are sure of the same class.
+    """
+
+    probabilities: Float[np.ndarray, "h w k"]
+    variance: Float[np.ndarray, "h w k"]
+    entropy: Float[np.ndarray, "h w"]
+
+    @property
+    def labels(self) -> UInt8[np.ndarray, "h w"]:
+        """The class of the largest mean probability."""
+        return self.probabilities.argmax(axis=-1).astype(np.uint8)
 
 
 @functools.partial(jax.jit, static_argnames=("model", "normalise", "size"))
 def compute_logits(
-    variables: Mapping[str, Any], images: Shaped[Array, "b h w c"], *, model: Any, normalise: Normalise, size: tuple[int, int]
+    variables: Mapping[str, Any],
+    images: Shaped[Array, "b h w c"],
+    key: PRNGKeyArray | None = None,
+    *,
+    model: Any,
+    normalise: Normalise,
+    size: tuple[int, int],
 ) -> Float[Array, "b h2 w2 k"]:
-    """Apply a network in evaluation mode to stored pixel values; crop nothing, enlarge the logits to ``size``."""
-    logits = model.apply(variables, normalise(images), train=False)
+    """Apply a network in evaluation mode to stored pixel values; crop nothing, enlarge the logits to ``size``.
+
+    With a key, dropout drops all the same, by that key.
+    """
+    with contextlib.nullcontext() if key is None else monte_carlo.active_dropout():
+        logits = model.apply(variables, normalise(images), train=False, rngs=None if key is None else {"dropout": key})
     return logits if logits.shape[1:3] == size else ops.resize(logits, size, method="bilinear")
 
 
@@ -83,19 +112,60 @@ class Predictor:
             return np.array(choose_labels(jnp.asarray(self.logits(images)), size=size))
         return np.array(choose_labels(self._whole(images), size=size)[: len(images)])
 
-    def logits(self, images: Shaped[np.ndarray, "b h w c"]) -> Float[np.ndarray, "b h w k"]:
-        """Return the float32 logits of a batch of images of one size, on the host."""
+    def logits(self, images: Shaped[np.ndarray, "b h w c"], key: PRNGKeyArray | None = None) -> Float[np.ndarray, "b h w k"]:
+        """Return the float32 logits of a batch of images of one size, on the host; with a key, those of one draw of dropout."""
         height, width = images.shape[1:3]
         if not self._takes_windows(images):
-            return np.array(self._whole(images)[: len(images), :height, :width])
-        logits = self._windows(self._resized(images))
+            return np.array(self._whole(images, key)[: len(images), :height, :width])
+        logits = self._windows(self._resized(images), key)
         if logits.shape[1:3] != (height, width):
             logits = np.array(ops.resize(jnp.asarray(logits), (height, width), method="bilinear"))
         return logits
 
+    def sample(self, image: Shaped[np.ndarray, "h w c"], *, samples: int = 20, seed: int = 0) -> Samples:
+        """Segment one image with Monte-Carlo dropout: dropout stays on, and every draw of it gives other probabilities.
+
+        Kendall, Badrinarayanan, Cipolla, "Bayesian SegNet", 2015, https://arxiv.org/abs/1511.02680, section 4. Costs as much as
+        so many predictions. Batch normalisation uses its running statistics.
+
+        Args:
+            image: as :meth:`predict` takes it.
+            samples: draws; the more, the smoother the maps.
+            seed: of the draws.
+
+        Raises:
+            InputError: for a network without dropout, no draws, or an image of another number of channels.
+        """
+        if samples < 1:
+            raise InputError(f"samples={samples} must be at least 1: it is the number of draws of dropout.")
+        config = self.config
+        batch = jax.ShapeDtypeStruct((1, *config.crop_size, config.data.num_channels), jnp.float32)
+        if not monte_carlo.has_dropout(config.model, self.variables, batch):
+            raise InputError(
+                f"{type(config.model).__name__} was trained without dropout, so that all samples would be the same. "
+                "Train with a rate above 0 (for many networks, --set model.dropout=0.5), or predict without samples."
+            )
+        mean: np.ndarray = np.zeros((), np.float32)
+        squares: np.ndarray = np.zeros((), np.float32)
+        for i in range(samples):
+            key = jax.random.fold_in(jax.random.key(seed), i)
+            probabilities = _probabilities(self.logits(image[None], key)[0])
+            change = probabilities - mean  # Welford's update: exact where all draws agree
+            mean = mean + change / (i + 1)
+            squares = squares + change * (probabilities - mean)
+        entropy = -np.sum(mean * np.log(np.maximum(mean, np.finfo(np.float32).tiny)), axis=-1)
+        return Samples(mean, squares / samples, np.maximum(entropy, 0))
+
     def _takes_windows(self, images: Shaped[np.ndarray, "b h w c"]) -> bool:
         """Say whether the network sees the images in several windows; one that fits exactly is the whole image."""
+        if self._loses_margins():
+            return True
         return self.config.window is not None and (self.config.image_size or images.shape[1:3]) != self.config.window
+
+    def _loses_margins(self) -> bool:
+        """Say whether logits are smaller than the image: it then has ``output_size``, ``input_size`` and ``stride``."""
+        model = self.config.model
+        return hasattr(model, "output_size") and model.input_size(1) != 1
 
     def _resized(self, images: Shaped[np.ndarray, "b h w c"]) -> Shaped[np.ndarray, "b h2 w2 c"]:
         channels = self.config.data.num_channels
@@ -104,7 +174,7 @@ class Predictor:
         size = self.config.image_size
         return images if size is None else np.stack([resize_image(image, size) for image in images])
 
-    def _whole(self, images: Shaped[np.ndarray, "b h w c"]) -> Float[Array, "b2 h2 w2 k"]:
+    def _whole(self, images: Shaped[np.ndarray, "b h w c"], key: PRNGKeyArray | None = None) -> Float[Array, "b2 h2 w2 k"]:
         """Return logits that cover the images; rows, columns and images beyond theirs are padding."""
         own = images.shape[1:3]
         images = self._resized(images)
@@ -113,46 +183,38 @@ class Predictor:
             padding = ((0, 0), (0, -height % SIZE_MULTIPLE), (0, -width % SIZE_MULTIPLE), (0, 0))
             images = np.pad(images, padding, mode="edge")
             own = images.shape[1:3]
-        return self._apply(images, (own[0], own[1]))
+        return self._apply(images, (own[0], own[1]), key)
 
-    def _windows(self, images: Shaped[np.ndarray, "b h w c"]) -> Float[np.ndarray, "b h w k"]:
-        """Average the logits of overlapping windows."""
-        assert self.config.window is not None
-        height, width = images.shape[1:3]
-        wh, ww = self.config.window
-        images = np.pad(images, ((0, 0), (0, max(wh - height, 0)), (0, max(ww - width, 0)), (0, 0)), mode="edge")
-        corners = [(top, left) for top in _starts(images.shape[1], wh) for left in _starts(images.shape[2], ww)]
-        places = [np.s_[i, top : top + wh, left : left + ww] for i in range(len(images)) for top, left in corners]
-        total: np.ndarray | None = None
-        counts = np.zeros((*images.shape[:3], 1), np.float32)
-        at_once = self.config.eval_batch_size
-        for first in range(0, len(places), at_once):
-            some = places[first : first + at_once]
-            windows = np.stack([images[place] for place in some])
-            # Always the same number of windows, for one compilation.
-            windows = np.pad(windows, ((0, at_once - len(some)), (0, 0), (0, 0), (0, 0)))
-            logits = np.asarray(self._apply(windows, (wh, ww)))
-            if total is None:
-                total = np.zeros((*images.shape[:3], logits.shape[-1]), np.float32)
-            for place, one in zip(some, logits):
-                total[place] += one
-                counts[place] += 1
-        assert total is not None
-        return (total / counts)[:, :height, :width]
+    def _windows(self, images: Shaped[np.ndarray, "b h w c"], key: PRNGKeyArray | None) -> Float[np.ndarray, "b h w k"]:
+        """Return the logits of images that are seen in windows, or in tiles by a network that loses margins."""
+        window, model, at_once = self.config.window, self.config.model, self.config.eval_batch_size
+        if window is None:  # one tile that covers the whole image
+            window = (model.input_size(images.shape[1]), model.input_size(images.shape[2]))
+            at_once = min(at_once, len(images))
+        inner = (model.output_size(window[0]), model.output_size(window[1])) if self._loses_margins() else window
 
-    def _apply(self, images: Shaped[np.ndarray, "b h w c"], size: tuple[int, int]) -> Float[Array, "b2 h2 w2 k"]:
+        def network(pieces: np.ndarray, call: int) -> np.ndarray:
+            return np.asarray(self._apply(pieces, inner, None if key is None else jax.random.fold_in(key, call)))
+
+        if inner == window:
+            return windows.slide(images, network, window=window, at_once=at_once)
+        return windows.tile(images, network, window=window, inner=inner, stride=model.stride, at_once=at_once)
+
+    def _apply(
+        self, images: Shaped[np.ndarray, "b h w c"], size: tuple[int, int], key: PRNGKeyArray | None
+    ) -> Float[Array, "b2 h2 w2 k"]:
         mesh = sharding.local_mesh()
         images = np.pad(images, ((0, -len(images) % mesh.size), (0, 0), (0, 0), (0, 0)))
         placed = jax.device_put(images, sharding.batch_split(mesh))
-        return compute_logits(self.variables, placed, model=self.config.model, normalise=self.config.normalise, size=size)
+        return compute_logits(self.variables, placed, key, model=self.config.model, normalise=self.config.normalise, size=size)
 
 
-def _starts(length: int, window: int) -> list[int]:
-    """Return where windows begin so that they cover a side, the last flush with its end."""
-    stride = max(int(window * WINDOW_STRIDE), 1)
-    return (
-        [min(start, length - window) for start in range(0, max(length - window, 0) + stride, stride)] if length > window else [0]
-    )
+def _probabilities(logits: Float[np.ndarray, "h w k"]) -> Float[np.ndarray, "h w k2"]:
+    """Return the softmax, over the classes 0 and 1 for one logit."""
+    if logits.shape[-1] == 1:
+        logits = np.concatenate([np.zeros_like(logits), logits], axis=-1)
+    powers = np.exp(logits - logits.max(axis=-1, keepdims=True))
+    return powers / powers.sum(axis=-1, keepdims=True)
 
 
 def load(

@@ -101,6 +101,7 @@ def prepare(config: Config, mesh: Mesh) -> tuple[TrainState, Callable[..., Any],
         config.normalise,
         model=config.model,
         loss=config.loss,
+        objective=config.objective,
         optimizer=optimizer,
         key=jax.random.fold_in(key, 1),
         ema_decay=config.ema_decay,
@@ -137,7 +138,8 @@ def _arrays(batch: dict[str, Any]) -> dict[str, Any]:
 def _evaluate(config: Config, state: TrainState, validation: Any, step: int, report: Report) -> dict[str, Any]:
     """Score the state on the evaluation split, and draw the first images of it."""
     predictor = Predictor.of_state(config, state.variables)
-    scores = evaluate(predictor, validation).scores
+    found = evaluate(predictor, validation)
+    scores = found.scores
     report.scalars(step, {f"{config.eval_split}/{k}": v for k, v in scores.items() if isinstance(v, float)})
     figures = f"mIoU {100 * scores['miou']:.2f}  pixel accuracy {100 * scores['pixel_accuracy']:.2f}"
     report.say(f"step {step:>6}  {config.eval_split} {figures}")
@@ -146,7 +148,7 @@ def _evaluate(config: Config, state: TrainState, validation: Any, step: int, rep
         sheet = visualize.prediction_sheet(
             [e["image"] for e in some],
             [e["label"] for e in some],
-            [predictor.predict(e["image"]) for e in some],
+            [found.named(predictor.predict(e["image"])) for e in some],
             config.data.palette,
             config.data.class_names,
         )

@@ -54,7 +54,7 @@ def train_batches(
         raise InputError(f"batch_size={batch_size} does not split evenly over {process_count} processes.")
     transform = _InTurn(pipeline(image_size, augment, crop_size))
     data = grain.MapDataset.source(examples).seed(seed).shuffle().repeat().random_map(transform)
-    data = data[process_index::process_count].batch(batch_size // process_count, batch_fn=stack)[start:]
+    data = data[process_index::process_count].batch(batch_size // process_count, drop_remainder=True, batch_fn=stack)[start:]
     iterator = data.to_iter_dataset(grain.ReadOptions(num_threads=4, prefetch_buffer_size=4 * batch_size // process_count))
     if workers:
         _parse_flags()

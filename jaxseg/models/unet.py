@@ -8,10 +8,12 @@ them at each 2x2 up-convolution and joins the map of the same resolution from th
 
 Differs from the paper:
     - ``padding="same"`` is the default, so that the logits have the image's size; ``padding="valid"`` is the paper's.
+      Training then compares the logits with the central part of the label, and prediction tiles the image (Figure 2).
     - Batch normalisation can be switched on; the paper has none, and networks trained from scratch on colour images want it.
     - The paper places dropout "at the end of the contracting path" and does not give its rate; here 0.5, on the bottom map.
 """
 
+import itertools
 from typing import Any
 
 import flax.linen as nn
@@ -94,7 +96,7 @@ class UNet(nn.Module):
         for level in reversed(range(self.depth)):
             features = self.width * 2**level
             x = ConvTranspose(features, kernel_size=2, strides=2, dtype=self.dtype, name=f"up{level}")(x)
-            x = jnp.concatenate([centre_crop(skips[level], x.shape[1:3]), x], axis=-1)
+            x = jnp.concatenate([ops.centre_crop(skips[level], (x.shape[1], x.shape[2])), x], axis=-1)
             x = DoubleConv(features, margin, self.batch_norm, self.dtype, name=f"expand{level}")(x, train=train)
         logits = Conv(self.num_classes, kernel_size=1, dtype=self.dtype, name="classifier")(x).astype(jnp.float32)
         return logits[:, :height, :width] if self.padding == "same" else logits
@@ -110,6 +112,17 @@ class UNet(nn.Module):
             return image
         missing = [-side % 2**self.depth for side in sides]
         return jnp.pad(image, ((0, 0), (0, missing[0]), (0, missing[1]), (0, 0)), mode="edge")
+
+    @property
+    def stride(self) -> int:
+        """Shifts of the image by multiples of this, and by no others, shift the logits and leave them as they are."""
+        return int(2**self.depth)
+
+    def input_size(self, side: int) -> int:
+        """Return the smallest side of an image whose logits have at least this side."""
+        if self.padding == "same":
+            return side
+        return next(s for s in itertools.count(side) if (valid_output_side(s, self.depth) or 0) >= side)
 
     def output_size(self, side: int) -> int:
         """Return the side of the logits for an image of this side.
@@ -143,9 +156,3 @@ def valid_output_side(side: int, depth: int) -> int | None:
         if side <= 0:
             return None
     return side
-
-
-def centre_crop(x: Float[Array, "b h w c"], size: tuple[int, ...]) -> Float[Array, "b h2 w2 c"]:
-    """Cut the central ``size`` out of a map (the paper's "crop" arrows)."""
-    top, left = (x.shape[1] - size[0]) // 2, (x.shape[2] - size[1]) // 2
-    return x[:, top : top + size[0], left : left + size[1]]

@@ -1,7 +1,8 @@
-"""Pure array functions under every network: convolutions, pooling with indices, resizing."""
+"""Pure array functions under every network: convolutions, pooling with indices, resizing, cropping."""
 
 from jaxseg.ops.adaptive import adaptive_avg_pool
 from jaxseg.ops.convolution import conv2d
+from jaxseg.ops.crop import centre_crop
 from jaxseg.ops.pooling import max_pool, max_pool_with_argmax, max_unpool
 from jaxseg.ops.resize import resize
 from jaxseg.ops.transposed import bilinear_kernel, conv_transpose2d
@@ -9,6 +10,7 @@ from jaxseg.ops.transposed import bilinear_kernel, conv_transpose2d
 __all__ = [
     "adaptive_avg_pool",
     "bilinear_kernel",
+    "centre_crop",
     "conv2d",
     "conv_transpose2d",
     "max_pool",

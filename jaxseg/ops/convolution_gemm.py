@@ -3,6 +3,7 @@
 from dataclasses import replace
 
 import jax.numpy as jnp
+import numpy as np
 from jax import Array, lax
 
 from jaxseg.ops.convolution_native import Geometry, native
@@ -17,6 +18,9 @@ BAND_PIXELS = 1024
 #: From so many output channels on, columns times gradients fill the machine in the order in which a kernel is stored.
 MANY_CHANNELS = 512
 
+#: Up to so many channels, an image's, columns are gathered channel by channel: pieces of three numbers are slow to copy.
+FEW_CHANNELS = 4
+
 #: Up to this many taps, strided windows are sliced tap by tap; above, strides become channels first.
 FEW_TAPS = 16
 
@@ -29,11 +33,15 @@ def fit(x: Array, geometry: Geometry) -> Array:
     return lax.pad(x, jnp.zeros((), x.dtype), [(0, 0, 0), *edges, (0, 0, 0)])
 
 
-def windows(x: Array, geometry: Geometry) -> list[Array]:
-    """Return the view of a fitted ``x`` under every tap of the kernel, row-major: strided slices of the output's size."""
+def windows(x: Array, geometry: Geometry, first: int = 1) -> list[Array]:
+    """Return the view of a fitted ``x`` under every tap of the kernel, row-major: strided slices of the output's size.
+
+    The plane's axes are ``first`` and the next.
+    """
     (rows, columns), (si, sj), (ri, rj) = geometry.output_size, geometry.strides, geometry.rate
+    before = (slice(None),) * first
     return [
-        x[:, i * ri : i * ri + (rows - 1) * si + 1 : si, j * rj : j * rj + (columns - 1) * sj + 1 : sj]
+        x[(*before, np.s_[i * ri : i * ri + (rows - 1) * si + 1 : si], np.s_[j * rj : j * rj + (columns - 1) * sj + 1 : sj])]
         for i in range(geometry.window[0])
         for j in range(geometry.window[1])
     ]
@@ -82,6 +90,9 @@ def kernel_gradient(x: Array, g: Array, geometry: Geometry) -> Array:
     row = x.shape[0] * columns
     if row * rows * kh * kw * c > COLUMNS:
         flat = _banded(x, g, geometry, max(BAND // (row * kh * kw * c), -(-BAND_PIXELS // row)))
+    elif c <= FEW_CHANNELS:
+        planes = jnp.concatenate(windows(fit(x, geometry).transpose(3, 0, 1, 2), geometry, first=2)).reshape(kh * kw * c, -1)
+        return lax.dot(planes, g.reshape(-1, o), precision=geometry.precision).reshape(kh, kw, c, o)
     elif o >= MANY_CHANNELS:
         return _contract(_columns(x, geometry), g, geometry).reshape(kh, kw, c, o)
     else:

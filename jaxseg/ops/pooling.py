@@ -92,7 +92,8 @@ def max_unpool(
     size, step, pad = _window(window, strides, padding)
     pooled = (x.shape[1], x.shape[2])
     for n, m, axis in zip(pooled, output_size, zip(size, step, pad, strict=True), strict=True):
-        allowed = {_pooled(m, *axis, ceil_mode) for ceil_mode in (False, True)}
+        modes = (False, True) if m + 2 * axis[2] >= axis[0] else (True,)  # a plane below the window pools in ceil mode alone
+        allowed = {_pooled(m, *axis, ceil_mode) for ceil_mode in modes}
         if n not in allowed:
             raise InputError(
                 f"A plane of {output_size} pools to {sorted(allowed)} rows or columns with window={size}, strides={step}, "

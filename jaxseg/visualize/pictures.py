@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
-from jaxtyping import Integer, Shaped, UInt8
+from jaxtyping import Integer, Shaped, UInt8, UInt16
 from PIL import Image
 
 from jaxseg.errors import InputError
@@ -86,7 +86,7 @@ def overlay(
     """
     if not 0 <= alpha <= 1:
         raise InputError(f"alpha={alpha} must be from 0 (the image alone) to 1 (the colours alone).")
-    _check_same_size("image", image.shape[:2], labels.shape)
+    check_same_size("image", image.shape[:2], labels.shape)
     background = to_rgb(image)
     colors = colorize(labels, palette)
     picture = np.rint((1 - alpha) * background.astype(np.float32) + np.float32(alpha) * colors).astype(np.uint8)
@@ -95,7 +95,7 @@ def overlay(
     rows, columns = np.ogrid[: labels.shape[0], : labels.shape[1]]
     picture[void & ((rows + columns) % _HATCH == 0)] = 255
     if contours:
-        border = _borders(labels) & ~void
+        border = borders(labels) & ~void
         picture[border] = colors[border]
     return picture
 
@@ -106,7 +106,7 @@ def error_map(prediction: Integer[np.ndarray, "_h _w"], labels: Integer[np.ndarr
     Raises:
         InputError: where the sizes differ.
     """
-    _check_same_size("prediction", prediction.shape, labels.shape)
+    check_same_size("prediction", prediction.shape, labels.shape)
     picture = np.array([WRONG_COLOR, CORRECT_COLOR], np.uint8)[(prediction == labels).astype(np.uint8)]
     picture[labels == VOID] = VOID_COLOR
     return picture
@@ -137,6 +137,24 @@ def save_mask(
     picture = Image.fromarray(_checked(labels, len(palette)).astype(np.uint8))
     picture.putpalette(_color_table(palette, void_color).tobytes())
     _write(path, picture, "PNG")
+
+
+def save_instances(path: str | os.PathLike[str], ids: UInt16[np.ndarray, "h w"]) -> None:
+    """Write numbered objects as a grey PNG of 16 bits; the file appears whole or not at all, and missing folders are made.
+
+    Viewers show few objects as nearly black; ``np.array(PIL.Image.open(path))`` gives the numbers.
+
+    Args:
+        path: ends in ``.png``, since other formats change the numbers or lose them.
+        ids: the number of every pixel's object, 0 for none.
+
+    Raises:
+        InputError: for another ending.
+    """
+    path = Path(path)
+    if path.suffix.lower() != ".png":
+        raise InputError(f"Cannot save objects as {path.name!r}: the name must end in .png, the format that keeps their numbers.")
+    _write(path, Image.fromarray(ids), "PNG")
 
 
 def save_picture(path: str | os.PathLike[str], picture: UInt8[np.ndarray, "h w 3"]) -> None:
@@ -190,14 +208,15 @@ def _checked(labels: Integer[np.ndarray, "h w"], num_classes: int) -> Integer[np
     return labels
 
 
-def _check_same_size(what: str, size: tuple[int, ...], label_size: tuple[int, ...]) -> None:
+def check_same_size(what: str, size: tuple[int, ...], label_size: tuple[int, ...]) -> None:
+    """Raise InputError unless both sizes are the same."""
     if size != label_size:
         raise InputError(
             f"The {what} is {size[0]}x{size[1]}, its labels are {label_size[0]}x{label_size[1]}: resize one of them."
         )
 
 
-def _borders(labels: Integer[np.ndarray, "h w"]) -> Shaped[np.ndarray, "h w"]:
+def borders(labels: Integer[np.ndarray, "h w"]) -> Shaped[np.ndarray, "h w"]:
     """Pixels of which a neighbour above, below, left or right has another label."""
     border = np.zeros(labels.shape, bool)
     down, across = labels[1:] != labels[:-1], labels[:, 1:] != labels[:, :-1]

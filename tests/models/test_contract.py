@@ -7,25 +7,37 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jaxseg import losses
-from jaxseg.models import SETRNaive, UNet
-from jaxseg.models.backbones import ViT
+from jaxseg import losses, objectives
+from jaxseg.models import FCN, DeconvNet, FCN8s, SegNet, SegNetBasic, SETRNaive, UNet, UNetBackbone, WNet
+from jaxseg.models.backbones import VGG16, ResNet, ViT
 
 KEY = jax.random.key(0)
 SMALL_VIT = ViT(patch_size=4, width=16, depth=2, num_heads=2, hidden=32, image_size=(16, 24), feature_depths=(1, 2))
+SMALL_VGG = VGG16(batch_norm=True, widths=(3, 4, 4, 5, 5), convolutions=(1, 1, 2, 1, 1))
 
-#: A small network of each kind, and what its full size counts.
+#: A small network of each kind.
 NETWORKS = {
+    "fcn-8s": FCN8s(num_classes=3, backbone=SMALL_VGG, fc_features=12, fc_kernel_size=3, dropout=0.0),
+    "fcn-resnet": FCN(num_classes=3, backbone=ResNet(depth=18, output_stride=8, width=2)),
+    "deconvnet": DeconvNet(num_classes=3, backbone=SMALL_VGG, width=6, fc_kernel_size=2),
+    "segnet": SegNet(num_classes=3, backbone=SMALL_VGG),
+    "segnet-basic": SegNetBasic(num_classes=3, width=4, depth=3),
     "unet": UNet(num_classes=3, width=4, depth=2),
     "unet-batch-norm": UNet(num_classes=3, width=4, depth=2, batch_norm=True),
+    "unet-backbone": UNetBackbone(num_classes=3, backbone=SMALL_VGG, decoder_features=(6, 6, 6, 4, 4)),
     "setr-naive": SETRNaive(num_classes=3, backbone=SMALL_VIT, head_features=8),
+    "wnet": WNet(num_classes=3, width=4, depth=2),
 }
 
 
 def initialise(model, shape):
-    variables = dict(model.init({"params": KEY, "dropout": KEY}, jnp.zeros(shape), train=True))
+    """Return variables at random, for some start at zero, and hand no gradient on."""
+    variables = dict(jax.jit(partial(model.init, train=True))({"params": KEY, "dropout": KEY}, jnp.zeros(shape)))
     variables.pop("auxiliary", None)
-    return variables
+    leaves, structure = jax.tree.flatten(variables["params"])
+    draw = np.random.default_rng(0)
+    noisy = [leaf + jnp.asarray(draw.normal(0, 0.1, leaf.shape), leaf.dtype) for leaf in leaves]
+    return {**variables, "params": structure.unflatten(noisy)}
 
 
 @pytest.fixture(params=NETWORKS, scope="module")
@@ -49,7 +61,8 @@ def test_logits_have_the_images_size(network, size):
 @pytest.mark.parametrize("channels", [1, 5])
 def test_takes_any_number_of_channels(network, channels):
     model, _ = network
-    assert jax.eval_shape(lambda: initialise(model, (1, 16, 24, channels)))["params"]
+    image = jax.ShapeDtypeStruct((1, 16, 24, channels), jnp.float32)
+    assert jax.eval_shape(partial(model.init, train=True), {"params": KEY, "dropout": KEY}, image)["params"]
 
 
 def test_images_of_a_batch_do_not_see_each_other_in_evaluation(network):
@@ -66,13 +79,13 @@ def test_every_parameter_has_a_gradient(network):
     images = random_images(2, 16, 24, 3)
     labels = jnp.asarray(np.random.default_rng(1).integers(0, 3, (2, 16, 24)))
     state = {k: v for k, v in variables.items() if k != "params"}
+    batch = {"image": images, "label": labels}
+    own, steps = partial(objectives.supervised, loss=losses.cross_entropy), (0,)
+    if isinstance(model, WNet):  # its decoder learns in odd steps, of its own objective alone
+        own, steps = partial(objectives.segment_and_reconstruct, loss=losses.soft_normalised_cut), (0, 1)
 
     def objective(params):
-        logits, changed = model.apply(
-            {"params": params, **state}, images, train=True, mutable=[*state, "auxiliary"], rngs={"dropout": KEY}
-        )
-        auxiliary = [weight * losses.cross_entropy(x, labels) for ((weight, x),) in changed.get("auxiliary", {}).values()]
-        return losses.cross_entropy(logits, labels) + sum(auxiliary)
+        return sum(own(params, state, batch, model=model, step=jnp.int32(step), key=KEY)[0] for step in steps)
 
     gradients = jax.jit(jax.grad(objective))(variables["params"])
     zero = ["/".join(k.key for k in path) for path, g in jax.tree_util.tree_leaves_with_path(gradients) if not jnp.any(g != 0)]
@@ -87,9 +100,9 @@ def test_bfloat16_computes_near_float32_and_gives_float32_logits(network):
     low = model.clone(dtype=jnp.bfloat16)
     if hasattr(model, "backbone"):
         low = low.clone(backbone=model.backbone.clone(dtype=jnp.bfloat16))
-    exact, rough = model.apply(variables, images), low.apply(variables, images)
+    exact, rough = (jax.jit(m.apply)(variables, images) for m in (model, low))
     assert rough.dtype == jnp.float32
-    assert 0 < float(jnp.abs(exact - rough).max()) < 0.05 * float(jnp.abs(exact).max())
+    assert 0 < float(jnp.abs(exact - rough).max()) < 0.15 * float(jnp.abs(exact).max())
 
 
 def test_networks_are_hashable_values(network):

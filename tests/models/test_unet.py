@@ -28,6 +28,20 @@ def test_valid_convolutions_give_the_papers_sizes():
     assert model.output_size(572) == 388
 
 
+@pytest.mark.parametrize("depth", [1, 2, 4])
+@pytest.mark.parametrize("side", [1, 5, 32, 100, 388])
+def test_input_size_is_the_smallest_that_covers(side, depth):
+    model = UNet(num_classes=2, depth=depth, padding="valid")
+    found = model.input_size(side)
+    assert side <= model.output_size(found) < side + model.stride
+    assert not any((valid_output_side(smaller, depth) or 0) >= side for smaller in range(found))
+    assert UNet(num_classes=2).input_size(side) == side
+
+
+def test_input_size_of_the_paper():
+    assert UNet(num_classes=2, padding="valid").input_size(388) == 572
+
+
 @pytest.mark.parametrize("side", range(20, 80, 4))
 def test_output_size_is_what_the_network_does(side):
     model = UNet(num_classes=2, width=1, depth=2, padding="valid")

@@ -9,15 +9,18 @@ transform does depends on its example and on the state of ``rng`` alone. A recip
     (RandomScale(0.5, 2.0), RandomCrop((360, 360)), RandomFlip(), ColorJitter(brightness=0.4, contrast=0.4))
 """
 
+from jaxseg.data.augment.borders import BorderWeights, MirrorMargin
 from jaxseg.data.augment.colour import ColorJitter, GaussianBlur, GaussianNoise
 from jaxseg.data.augment.geometry import RandomCrop, RandomFlip, RandomRotate90, RandomScale, Resize, resize_image
 from jaxseg.data.augment.warp import ElasticDeformation, RandomRotation
 
 __all__ = [
+    "BorderWeights",
     "ColorJitter",
     "ElasticDeformation",
     "GaussianBlur",
     "GaussianNoise",
+    "MirrorMargin",
     "RandomCrop",
     "RandomFlip",
     "RandomRotate90",

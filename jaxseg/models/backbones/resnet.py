@@ -29,7 +29,7 @@ DEPTHS = {
 }
 
 #: torchvision's, for which most published weights were trained.
-NORM = {"momentum": 0.9, "epsilon": 1e-5}
+NORM: dict[str, Any] = {"momentum": 0.9, "epsilon": 1e-5}
 
 #: He et al.'s initialisation with the fan of the output, as torchvision has it.
 kernel_init = nn.initializers.variance_scaling(2.0, "fan_out", "normal")
@@ -62,6 +62,7 @@ class Block(nn.Module):
         outside = 4 * self.features if self.bottleneck else self.features
         first, second = (self.strides, 1) if self.stride_in_1x1 or not self.bottleneck else (1, self.strides)
         rate = self.atrous_rate if self.first_rate is None else self.first_rate
+        layers: tuple[tuple[int, int, int, int], ...]
         if self.bottleneck:
             layers = ((self.features, 1, first, 1), (self.features, 3, second, rate), (outside, 1, 1, 1))
         else:
@@ -153,7 +154,7 @@ class ResNet(nn.Module):
         return tuple(found)
 
     def _stem(self, x: Image, *, train: bool) -> Float[Array, "b h2 w2 c2"]:
-        layers = ((self.width, 7, 2),)
+        layers: tuple[tuple[int, int, int], ...] = ((self.width, 7, 2),)
         if self.deep_stem:
             layers = ((self.width, 3, 2), (self.width, 3, 1), (2 * self.width, 3, 1))
         for n, (features, kernel_size, strides) in enumerate(layers, start=1):

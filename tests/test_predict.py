@@ -1,0 +1,114 @@
+"""What predict writes besides masks: objects and uncertainty. The command as a whole is in test_commands."""
+
+import json
+import math
+
+import cv2
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from PIL import Image
+
+from jaxseg import predict
+from jaxseg.config import Config
+from jaxseg.data.folder import Folder
+from jaxseg.errors import InputError
+from jaxseg.inference import Predictor
+from jaxseg.models import UNet
+
+NAMES = ("ground", "cell", "dust")
+
+
+@pytest.fixture(scope="module")
+def predictor():
+    model = UNet(num_classes=3, width=2, depth=1)
+    config = Config(
+        model=model,
+        data=Folder(root="unused", num_classes=3, class_names=NAMES),
+        crop_size=(16, 16),
+        steps=1,
+        batch_size=1,
+    )
+    return Predictor.of_state(config, model.init(jax.random.key(5), jnp.zeros((1, 16, 16, 3))))
+
+
+@pytest.fixture
+def picture(tmp_path):
+    path = tmp_path / "cells.png"
+    cv2.imwrite(str(path), np.random.default_rng(0).integers(0, 256, (24, 30, 3)).astype(np.uint8))
+    return path
+
+
+@pytest.fixture
+def command(predictor, picture, tmp_path, monkeypatch, capsys):
+    """Run the command with the predictor in the place of a trained one, and return what it prints."""
+    monkeypatch.setattr(predict, "load", lambda *_, **__: predictor)
+
+    def run(*flags):
+        predict.main(["--workdir", str(tmp_path), "--output", str(tmp_path / "out"), *flags, str(picture)])
+        return capsys.readouterr().out
+
+    return run
+
+
+def read(path):
+    with Image.open(path) as image:
+        return np.asarray(image)
+
+
+def test_instances_are_numbered_and_counted(command, tmp_path):
+    done = json.loads(command("--json", "--instances", "--background", "dust", "--min-area", "2"))
+    ids, labels = read(done["instances"]), read(done["mask"])
+    assert done["instances"] == str(tmp_path / "out" / "cells_instances.png")
+    assert ids.dtype == np.uint16
+    assert list(done["regions"]) == list(NAMES)
+    assert done["regions"]["dust"] == 0
+    assert sum(done["regions"].values()) == ids.max() > 1
+    assert not ids[labels == 2].any()
+    assert all((ids == i).sum() >= 2 and len(set(labels[ids == i].tolist())) == 1 for i in range(1, ids.max() + 1))
+    assert read(done["objects"]).shape == (24, 30, 3)
+    assert "uncertainty" not in done
+
+
+def test_the_first_class_is_the_background_unless_said(command):
+    done = json.loads(command("--json", "--instances"))
+    assert done["regions"]["ground"] == 0
+    assert not read(done["instances"])[read(done["mask"]) == 0].any()
+
+
+def test_samples_give_the_mask_and_the_uncertainty(command, predictor, picture):
+    done = json.loads(command("--json", "--samples", "4"))
+    samples = predictor.sample(cv2.cvtColor(cv2.imread(str(picture)), cv2.COLOR_BGR2RGB), samples=4)
+    np.testing.assert_array_equal(read(done["mask"]), samples.labels)
+    assert done["mean_entropy"] == pytest.approx(float(samples.entropy.mean()), abs=1e-6)
+    assert 0 < done["mean_entropy"] < math.log(3)
+    brightness = read(done["uncertainty"]).astype(int).sum(axis=-1)
+    darkest, brightest = np.unravel_index([samples.entropy.argmin(), samples.entropy.argmax()], brightness.shape)
+    assert brightness[darkest[0], brightest[0]] < brightness[darkest[1], brightest[1]]
+
+
+def test_a_person_reads_counts_and_uncertainty(command):
+    line = " ".join(command("--samples", "2", "--instances").split())
+    assert "nats" in line
+    assert " x cell" in line or " x dust" in line
+    assert "cells_overlay.png" in line
+
+
+def test_flags_that_do_not_fit(command, capsys):
+    for flags, message in (
+        (("--instances", "--background", "cel"), "--background cel: the network knows no such class. Did you mean 'cell'?"),
+        (("--min-area", "3"), "--background and --min-area say how objects are found: add --instances."),
+        (("--instances", "--min-area", "0"), "min_area=0 must be at least 1"),
+        (("--samples", "0"), "samples=0 must be at least 1"),
+    ):
+        with pytest.raises(SystemExit):
+            command(*flags)
+        assert message in " ".join(capsys.readouterr().err.split())
+
+
+def test_instance_finder_takes_several_backgrounds():
+    find = predict.instance_finder(NAMES, ["ground", "dust"], 1)
+    assert find(np.array([[0, 1, 2]], np.uint8)).classes == (1,)
+    with pytest.raises(InputError, match="--background sky"):
+        predict.instance_finder(NAMES, ["sky"], 1)
