@@ -60,8 +60,8 @@ def _measured(args: argparse.Namespace, with_torch: bool) -> Iterator[dict[str, 
         yield row
 
 
-def main(argv: list[str] | None = None) -> None:
-    """Run the command line."""
+def command_line() -> argparse.ArgumentParser:
+    """Return the command's flags."""
     parser = argparse.ArgumentParser(
         prog="python -m jaxseg.benchmark",
         description=__doc__,
@@ -73,7 +73,12 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--only", metavar="TEXT", help="measure what has TEXT in its name")
     parser.add_argument("--rounds", type=int, default=5, metavar="N", help="how often each alternative is timed (default: 5)")
     parser.add_argument("--no-lax", action="store_true", help="leave out plain lax, whose steps take several times as long")
-    args = parser.parse_args(argv)
+    return parser
+
+
+def main(argv: list[str] | None = None) -> None:
+    """Run the command line."""
+    args = command_line().parse_args(argv)
     # OpenMP's waiting threads would otherwise take the cores from whoever's turn it is. Read when PyTorch is first imported.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     with_torch = importlib.util.find_spec("torch") is not None

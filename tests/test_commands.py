@@ -9,6 +9,7 @@ import time
 from pathlib import Path
 
 import cv2
+import jax
 import numpy as np
 import pytest
 from commands_data import make_folder
@@ -67,6 +68,21 @@ def test_a_run_leaves_scores_pictures_curves_and_its_config(run):
     assert (run / "pictures" / "val_000060.png").is_file()
     assert list((run / "tensorboard").iterdir())
     assert json.loads((run / "config.json").read_text())["steps"] == 60
+
+
+def test_a_run_starts_from_another_and_says_what_was_taken(run, data, tmp_path, capsys):
+    arguments = ["--workdir", str(tmp_path / "second"), "--set", f"data.root={data}", "--set", "steps=1"]
+    train.main(["--config", CONFIG, *arguments, "--init", str(run)])
+    said = " ".join(capsys.readouterr().err.split())
+    assert f"init {run}: 34 arrays taken" in said
+    assert "initial, for" not in said
+    given, _ = restore_variables(run)
+    started, _ = restore_variables(tmp_path / "second")
+    step = 0.02  # the learning rate: Adam moves no parameter much further in one step
+    for before, after in zip(jax.tree.leaves(given["params"]), jax.tree.leaves(started["params"])):
+        np.testing.assert_allclose(after, before, atol=2 * step)
+    train.main(["--config", CONFIG, *arguments, "--init", str(run)])
+    assert "arrays taken" not in capsys.readouterr().err, "a run that goes on keeps its own parameters"
 
 
 def test_evaluate_prints_a_table_and_json(run, capsys):

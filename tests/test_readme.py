@@ -6,14 +6,14 @@ from pathlib import Path
 
 import pytest
 
-from jaxseg import class_weights, evaluate, predict, train
+from jaxseg import benchmark, class_weights, evaluate, predict, train
 from jaxseg.config import load
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text()
 #: Commands in code blocks, with continued lines joined.
 COMMANDS = re.findall(r"^(?:pip install .* && )?python -m jaxseg\.(\w+) ?(.*)$", README.replace("\\\n", " "), re.MULTILINE)
-MODULES = {"class_weights": class_weights, "train": train, "evaluate": evaluate, "predict": predict}
+MODULES = {"benchmark": benchmark, "class_weights": class_weights, "train": train, "evaluate": evaluate, "predict": predict}
 
 
 def test_found_the_commands():

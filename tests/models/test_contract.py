@@ -31,13 +31,18 @@ NETWORKS = {
 
 
 def initialise(model, shape):
-    """Return variables at random, for some start at zero, and hand no gradient on."""
-    variables = dict(jax.jit(partial(model.init, train=True))({"params": KEY, "dropout": KEY}, jnp.zeros(shape)))
-    variables.pop("auxiliary", None)
-    leaves, structure = jax.tree.flatten(variables["params"])
+    """Return variables at random, without running anything. Some start at zero otherwise, and hand no gradient on."""
+    variables = jax.eval_shape(partial(model.init, train=True), {"params": KEY, "dropout": KEY}, jnp.zeros(shape))
+    variables = {name: tree for name, tree in variables.items() if name != "auxiliary"}
     draw = np.random.default_rng(0)
-    noisy = [leaf + jnp.asarray(draw.normal(0, 0.1, leaf.shape), leaf.dtype) for leaf in leaves]
-    return {**variables, "params": structure.unflatten(noisy)}
+
+    def value(path, leaf):
+        noise = draw.normal(size=leaf.shape).astype(np.float32)
+        if path[-1].key == "kernel":
+            return jnp.asarray(noise * np.sqrt(2 / np.prod(leaf.shape[:-1])))
+        return jnp.asarray(0.1 * np.abs(noise) + 1 if path[-1].key in ("scale", "var") else 0.1 * noise)
+
+    return jax.tree_util.tree_map_with_path(value, variables)
 
 
 @pytest.fixture(params=NETWORKS, scope="module")

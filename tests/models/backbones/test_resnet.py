@@ -31,18 +31,17 @@ def test_features_have_the_strides_they_say(output_stride):
     assert model.strides[-1] == output_stride
 
 
-@pytest.mark.parametrize("options", [{}, {"deep_stem": True}, {"depth": 18}])
-def test_an_atrous_network_is_the_strided_one_computed_everywhere(options):
+@pytest.mark.parametrize("depth", [18, 50])
+def test_an_atrous_network_is_the_strided_one_computed_everywhere(depth):
     """Same parameters: where the strided network has a pixel, the atrous one has the same value."""
-    model = ResNet(**{"depth": 50, "width": 4, **options})
+    model = ResNet(depth=depth, width=2)
     image = jnp.asarray(np.random.default_rng(0).normal(size=(1, 65, 65, 3)), jnp.float32)
     variables = jax.jit(model.init)(KEY, image)
     coarse = jax.jit(model.apply)(variables, image)
-    for output_stride in (16, 8):
-        fine = jax.jit(model.clone(output_stride=output_stride).apply)(variables, image)
-        for small, large, stride in zip(coarse, fine, model.strides):
-            step = max(stride // output_stride, 1)
-            np.testing.assert_allclose(small, large[:, ::step, ::step], atol=1e-4 * float(jnp.abs(small).max()))
+    fine = jax.jit(model.clone(output_stride=8).apply)(variables, image)
+    for small, large, stride in zip(coarse, fine, model.strides):
+        step = max(stride // 8, 1)
+        np.testing.assert_allclose(small, large[:, ::step, ::step], atol=1e-4 * float(jnp.abs(small).max()))
 
 
 def rates(model):
