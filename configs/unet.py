@@ -12,8 +12,9 @@ pets     python -m jaxseg.train --config configs/unet.py:pets
          Oxford-IIIT Pet as TFDS prepares it.
 
 isbi2012 python -m jaxseg.train --config configs/unet.py:isbi2012 --set data.root=DIR
-         Neuronal membranes in electron microscopy, the data of the paper, at a quarter of its width for a laptop's CPU: about two
-         seconds per step on two busy cores (measured). With Adam, and with border weights of 2 instead of 10 and unbalanced
+         Neuronal membranes in electron microscopy, the data of the paper, at a quarter of its width for a laptop's CPU. Expect
+         a pixel error of 7.9 %, and a Dice of 0.950 for cells and 0.809 for membranes, on val (22 slices to train, 3 in val), 41
+         minutes after the command on two busy cores (measured). With Adam, and with border weights of 2 instead of 10 and unbalanced
          classes: nearly all background lies between two cells here, so that the paper's make membranes weigh 14 times as much
          as cells, and they come out too thick where pixels are counted.
 isbi2012-paper
@@ -21,7 +22,8 @@ isbi2012-paper
          The same with the paper's width, for a GPU. What the paper publishes: 572 x 572 tiles of valid convolutions (388 x 388
          out), mirrored borders, batches of one tile, momentum 0.99, He initialisation, elastic deformation on a 3 x 3 grid with
          sigma 10, rotations, grey values, and weights at borders. It publishes neither the learning rate nor the number of
-         steps: these are ours. The paper's pixel error is 6.11 %, on the challenge's test images, whose labels are not public.
+         steps: these are ours. The paper's pixel error is 6.11 %, on the challenge's test images, whose labels are not public;
+         this recipe was not run by us.
 
 The first four use batch normalisation, which the paper does not have: without it, from random weights on colour images, training
 is slow.
