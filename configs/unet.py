@@ -14,9 +14,9 @@ pets     python -m jaxseg.train --config configs/unet.py:pets
 isbi2012 python -m jaxseg.train --config configs/unet.py:isbi2012 --set data.root=DIR
          Neuronal membranes in electron microscopy, the data of the paper, at a quarter of its width for a laptop's CPU. Expect
          a pixel error of 7.9 %, and a Dice of 0.950 for cells and 0.809 for membranes, on val (22 slices to train, 3 in val), 41
-         minutes after the command on two busy cores (measured). With Adam, and with border weights of 2 instead of 10 and unbalanced
-         classes: nearly all background lies between two cells here, so that the paper's make membranes weigh 14 times as much
-         as cells, and they come out too thick where pixels are counted.
+         minutes after the command on two busy cores (measured). With Adam, and with border weights of 2 instead of 10 and
+         unbalanced classes: nearly all background lies between two cells here, so that the paper's make membranes weigh 14
+         times as much as cells, and they come out too thick where pixels are counted.
 isbi2012-paper
          python -m jaxseg.train --config configs/unet.py:isbi2012-paper --set data.root=DIR
          The same with the paper's width, for a GPU. What the paper publishes: 572 x 572 tiles of valid convolutions (388 x 388
