@@ -1,7 +1,7 @@
 """U-Net (Ronneberger, Fischer, Brox, MICCAI 2015, https://arxiv.org/abs/1505.04597).
 
 scenes   python -m jaxseg.train --config configs/unet.py
-         Drawn street scenes, no download.
+         Drawn street scenes, no download. Expect 86.5 mIoU on val, 6 min 17 s after the command on two CPU cores (measured).
 camvid   python -m jaxseg.train --config configs/unet.py:camvid --set data.root=DIR
          CamVid in the SegNet layout (367 training images, 11 classes), at half resolution, from random weights.
          Expect 49.9 mIoU on val, 42 minutes after the command on two busy CPU cores (measured).
