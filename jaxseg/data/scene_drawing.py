@@ -8,6 +8,7 @@ from jaxseg.data.scene_canvas import SUPERSAMPLE
 from jaxseg.data.scene_cars import CAR
 from jaxseg.data.scene_layout import Layout, draw_surroundings
 from jaxseg.data.scene_persons import PERSON
+from jaxseg.data.scene_posters import POSTER, draw_posters
 from jaxseg.data.scene_street import draw_road, draw_sky
 from jaxseg.data.scene_view import View, random_view
 from jaxseg.errors import InputError
@@ -15,20 +16,29 @@ from jaxseg.types import VOID
 
 CLASS_NAMES = ("sky", "road", "building", "tree", "car", "person")
 
+
+def class_names(posters: bool = False) -> tuple[str, ...]:
+    """Return the names of the classes, with or without posters."""
+    return (*CLASS_NAMES, "poster") if posters else CLASS_NAMES
+
+
 #: Images smaller than this have no room for a person.
 MIN_SIZE = 32
 
 
-def draw_scene(rng: np.random.Generator, size: tuple[int, int]) -> tuple[UInt8[np.ndarray, "h w 3"], UInt8[np.ndarray, "h w"]]:
+def draw_scene(
+    rng: np.random.Generator, size: tuple[int, int], *, posters: bool = False
+) -> tuple[UInt8[np.ndarray, "h w 3"], UInt8[np.ndarray, "h w"]]:
     """Draw a street scene and its labels.
 
     Args:
         rng: the only source of randomness; the same state gives the same scene.
         size: height and width of the scene, each at least 32. All that is drawn scales with the height.
+        posters: also hangs posters, of the class :data:`POSTER`: cuttings of the street with a car, above it.
 
     Returns:
-        The RGB image, and the labels: indices of :data:`CLASS_NAMES` at the exact pixel centres, VOID along the contours of cars
-        and persons (one pixel wide, and wider in proportion from 128 rows on).
+        The RGB image, and the labels: indices of :data:`CLASS_NAMES` at the exact pixel centres, VOID along the contours of
+        cars, persons and posters (one pixel wide, and wider in proportion from 128 rows on).
 
     Raises:
         InputError: if the size is too small.
@@ -41,6 +51,8 @@ def draw_scene(rng: np.random.Generator, size: tuple[int, int]) -> tuple[UInt8[n
     draw_road(view, layout.shadows)
     draw_surroundings(view)
     layout.draw()
+    if posters:
+        draw_posters(view)
     return _photograph(view), _label(view)
 
 
@@ -67,7 +79,7 @@ def _label(view: View) -> UInt8[np.ndarray, "h w"]:
     window = np.ones((contour + 1, contour + 1), np.uint8)
     centres = (slice(SUPERSAMPLE // 2, None, SUPERSAMPLE),) * 2
     sampled = labels[centres].copy()
-    for thing in (CAR, PERSON):
+    for thing in (CAR, PERSON, POSTER):
         edge = cv2.morphologyEx(cv2.inRange(labels, thing, thing), cv2.MORPH_GRADIENT, window)
         sampled[edge[centres] > 0] = VOID
     return sampled

@@ -15,7 +15,7 @@ from rich.console import Console
 from rich.progress import Progress
 
 from jaxseg.data.decode import decode_image, decode_label
-from jaxseg.data.scene_drawing import CLASS_NAMES, MIN_SIZE
+from jaxseg.data.scene_drawing import MIN_SIZE, class_names
 from jaxseg.data.source import Example
 from jaxseg.errors import InputError, did_you_mean
 
@@ -39,6 +39,8 @@ class Scenes:
         val_size: number of validation scenes.
         test_size: number of test scenes.
         seed: of all drawing.
+        posters: also hangs posters above the street, a seventh class. A poster is a cutting of the street with a car on it: what
+            tells it from the street itself is where in the scene it is.
 
     Raises:
         InputError: for a size, number or seed out of range.
@@ -50,6 +52,7 @@ class Scenes:
     val_size: int = 200
     test_size: int = 200
     seed: int = 0
+    posters: bool = False
 
     def __post_init__(self) -> None:
         if min(self.size) < MIN_SIZE:
@@ -63,13 +66,14 @@ class Scenes:
 
     @property
     def class_names(self) -> tuple[str, ...]:
-        """Sky, road, building, tree, car, person."""
-        return CLASS_NAMES
+        """Sky, road, building, tree, car, person, and poster where there are posters."""
+        return class_names(self.posters)
 
     @property
     def palette(self) -> tuple[tuple[int, int, int], ...]:
         """The colours that Cityscapes gives these classes, but for brighter buildings and cars."""
-        return ((70, 130, 180), (128, 64, 128), (110, 110, 110), (107, 142, 35), (20, 40, 190), (220, 20, 60))
+        six = ((70, 130, 180), (128, 64, 128), (110, 110, 110), (107, 142, 35), (20, 40, 190), (220, 20, 60))
+        return (*six, (250, 170, 30)) if self.posters else six
 
     @property
     def num_channels(self) -> int:
@@ -100,7 +104,7 @@ class Scenes:
         from jaxseg.data.scenes_builder import ScenesBuilder, scenes_config  # TFDS takes half a second to import
 
         counts = (self.train_size, self.val_size, self.test_size)
-        config = scenes_config(self.size, counts, self.seed)
+        config = scenes_config(self.size, counts, self.seed, self.posters)
         folder = root / ScenesBuilder.name / config.name / str(ScenesBuilder.VERSION)
         if _complete(folder):
             return folder

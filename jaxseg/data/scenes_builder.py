@@ -20,7 +20,7 @@ import cv2
 import numpy as np
 import tensorflow_datasets as tfds
 
-from jaxseg.data.scene_drawing import CLASS_NAMES, draw_scene
+from jaxseg.data.scene_drawing import class_names, draw_scene
 
 _DESCRIPTION = """Street scenes that jaxseg draws itself: sky, road, building, tree, car and person in perspective, in changing
 light and weather, with textures, shadows, occlusion, blur and noise. Labels are class indices; 255 (void) marks the contours of
@@ -40,18 +40,20 @@ class ScenesConfig(tfds.core.BuilderConfig):
         size: height and width.
         counts: scenes of train, val and test.
         seed: of all drawing.
+        posters: whether there are posters, a seventh class.
     """
 
     size: tuple[int, int]
     counts: tuple[int, int, int]
     seed: int
+    posters: bool = False
 
 
-def scenes_config(size: tuple[int, int], counts: tuple[int, int, int], seed: int) -> ScenesConfig:
+def scenes_config(size: tuple[int, int], counts: tuple[int, int, int], seed: int, posters: bool = False) -> ScenesConfig:
     """Return the builder's configuration, under a name that no other values share."""
-    name = f"{size[0]}x{size[1]}_{'_'.join(map(str, counts))}_seed{seed}"
+    name = f"{size[0]}x{size[1]}_{'_'.join(map(str, counts))}_seed{seed}{'_posters' if posters else ''}"
     description = f"{size[0]}x{size[1]} pixels (height x width), {sum(counts)} scenes, seed {seed}."
-    return ScenesConfig(name=name, description=description, size=size, counts=counts, seed=seed)
+    return ScenesConfig(name=name, description=description, size=size, counts=counts, seed=seed, posters=posters)
 
 
 class ScenesBuilder(tfds.core.GeneratorBasedBuilder):
@@ -91,7 +93,7 @@ class ScenesBuilder(tfds.core.GeneratorBasedBuilder):
                 }
             ),
             supervised_keys=("image", "label"),
-            metadata=tfds.core.MetadataDict(class_names=list(CLASS_NAMES)),
+            metadata=tfds.core.MetadataDict(class_names=list(class_names(self.builder_config.posters))),
             disable_shuffling=True,  # scene i is record i
         )
 
@@ -101,7 +103,7 @@ class ScenesBuilder(tfds.core.GeneratorBasedBuilder):
     def _generate_examples(self, split: str, count: int) -> Iterator[tuple[int, dict[str, Any]]]:
         for index in range(count):
             rng = np.random.default_rng([self.builder_config.seed, SPLITS[split], index])
-            image, label = draw_scene(rng, self.builder_config.size)
+            image, label = draw_scene(rng, self.builder_config.size, posters=self.builder_config.posters)
             yield (
                 index,
                 {

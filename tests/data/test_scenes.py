@@ -77,7 +77,9 @@ def test_scenes_are_drawn_once(scenes, monkeypatch, capfd):
     assert capfd.readouterr() == ("", "")
 
 
-@pytest.mark.parametrize("change", [{"seed": 1}, {"train_size": 4}, {"val_size": 1}, {"test_size": 2}, {"size": (48, 32)}])
+@pytest.mark.parametrize(
+    "change", [{"seed": 1}, {"train_size": 4}, {"val_size": 1}, {"test_size": 2}, {"size": (48, 32)}, {"posters": True}]
+)
 def test_other_scenes_have_another_cache(scenes, monkeypatch, change):
     forbid_drawing(monkeypatch)
     with pytest.raises(AssertionError, match="drawn again"):
