@@ -4,6 +4,7 @@ An objective is ``objective(params, model_state, batch, *, model, loss, step, ke
 :func:`supervised`; a network that learns otherwise brings its own, named by the config like every other function.
 """
 
+import contextlib
 import inspect
 from collections.abc import Callable
 from typing import Any
@@ -14,6 +15,7 @@ from jaxtyping import Array, Float, Int, PRNGKeyArray, PyTree
 
 from jaxseg import losses, ops
 from jaxseg.errors import InputError
+from jaxseg.models import frozen
 from jaxseg.ops.normalise import Normalise
 from jaxseg.types import Image
 
@@ -34,6 +36,7 @@ def supervised(
     loss: Callable[..., Float[Array, ""]],
     step: Int[Array, ""],
     key: PRNGKeyArray,
+    frozen_batch_norm: bool = False,
 ) -> tuple[Float[Array, ""], PyTree]:
     """Return ``loss(logits, label)`` plus, for every auxiliary head, its weight times the same loss.
 
@@ -45,15 +48,22 @@ def supervised(
         loss: of ``jaxseg.losses``, or any function of that signature.
         step: updates done before.
         key: of dropout.
+        frozen_batch_norm: batch normalisation uses its running statistics and keeps them, its scales and biases too.
 
     Returns:
         The value, and the collections as the forward pass has changed them.
+
+    Raises:
+        InputError: if there is no batch normalisation to freeze.
     """
     del step
     weights = {"pixel_weights": batch["pixel_weights"]} if "pixel_weights" in batch else {}
     mutable = [*model_state, "auxiliary"]
+    if frozen_batch_norm:
+        params = frozen.without_gradient(params, model_state)
     variables = {"params": params, **model_state}
-    logits, changed = model.apply(variables, batch["image"], train=True, mutable=mutable, rngs={"dropout": key})
+    with frozen.running_statistics() if frozen_batch_norm else contextlib.nullcontext():
+        logits, changed = model.apply(variables, batch["image"], train=True, mutable=mutable, rngs={"dropout": key})
     label = batch["label"]
     if hasattr(model, "output_size"):  # valid convolutions: the logits are those of the central part
         size = (logits.shape[1], logits.shape[2])

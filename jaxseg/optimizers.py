@@ -22,6 +22,8 @@ def sgd(
     weight_decay: float = 0.0,
     clip_norm: float | None = None,
     head_multiplier: float = 1.0,
+    head: tuple[str, ...] = (),
+    bias_multiplier: float = 1.0,
 ) -> optax.GradientTransformation:
     """Stochastic gradient descent with momentum; weight decay is added to the gradient, as Caffe and PyTorch do.
 
@@ -31,11 +33,13 @@ def sgd(
         nesterov: look-ahead momentum.
         weight_decay: L2 coefficient, on kernels alone (:func:`decays`).
         clip_norm: largest global norm of the gradients; ``None`` leaves them.
-        head_multiplier: learning rate of everything outside the backbone, as a multiple.
+        head_multiplier: learning rate of the head, as a multiple.
+        head: names of the network's parts that are its head; ``()`` is everything outside the backbone.
+        bias_multiplier: learning rate of the biases beside kernels, as a multiple; Caffe's recipes have 2.
     """
     decay = optax.add_decayed_weights(weight_decay, mask=decays)
     core = optax.sgd(learning_rate, momentum=momentum, nesterov=nesterov)
-    return optax.chain(_clip(clip_norm), decay, core, _faster_head(head_multiplier))
+    return optax.chain(_clip(clip_norm), decay, core, _faster_head(head_multiplier, head), _faster_biases(bias_multiplier))
 
 
 def adamw(
@@ -47,6 +51,7 @@ def adamw(
     weight_decay: float = 0.01,
     clip_norm: float | None = None,
     head_multiplier: float = 1.0,
+    head: tuple[str, ...] = (),
 ) -> optax.GradientTransformation:
     """Adam with decoupled weight decay (Loshchilov and Hutter, https://arxiv.org/abs/1711.05101, Algorithm 2).
 
@@ -57,10 +62,11 @@ def adamw(
         epsilon: added to the root of the second moment.
         weight_decay: coefficient, multiplied by the learning rate, on kernels alone (:func:`decays`).
         clip_norm: largest global norm of the gradients; ``None`` leaves them.
-        head_multiplier: learning rate of everything outside the backbone, as a multiple.
+        head_multiplier: learning rate of the head, as a multiple.
+        head: names of the network's parts that are its head; ``()`` is everything outside the backbone.
     """
     core = optax.adamw(learning_rate, b1=b1, b2=b2, eps=epsilon, weight_decay=weight_decay, mask=decays)
-    return optax.chain(_clip(clip_norm), core, _faster_head(head_multiplier))
+    return optax.chain(_clip(clip_norm), core, _faster_head(head_multiplier, head))
 
 
 def decays(params: PyTree) -> PyTree:
@@ -68,9 +74,19 @@ def decays(params: PyTree) -> PyTree:
     return jax.tree_util.tree_map_with_path(lambda path, _: _key(path[-1]) == "kernel", params)
 
 
-def in_backbone(params: PyTree) -> PyTree:
-    """Return for each parameter whether it belongs to the network's ``backbone``; the rest is the head."""
-    return jax.tree_util.tree_map_with_path(lambda path, _: _key(path[0]) == "backbone", params)
+def in_head(params: PyTree, head: tuple[str, ...] = ()) -> PyTree:
+    """Return for each parameter whether it belongs to the network's head.
+
+    Args:
+        params: of a network.
+        head: names of its parts that are the head; ``()`` is everything outside its ``backbone``.
+    """
+
+    def inside(path: Any) -> bool:
+        part = _key(path[0])
+        return part in head if head else part != "backbone"
+
+    return jax.tree_util.tree_map_with_path(lambda path, _: inside(path), params)
 
 
 def _key(entry: Any) -> str:
@@ -81,17 +97,35 @@ def _clip(norm: float | None) -> optax.GradientTransformation:
     return optax.identity() if norm is None else optax.clip_by_global_norm(norm)
 
 
-def _faster_head(multiplier: float) -> optax.GradientTransformation:
+def _faster_head(multiplier: float, head: tuple[str, ...]) -> optax.GradientTransformation:
     if multiplier == 1.0:
         return optax.identity()
 
     def scale(updates: PyTree, _: PyTree) -> PyTree:
-        inside = in_backbone(updates)
-        if not any(jax.tree.leaves(inside)):
+        faster = in_head(updates, head)
+        found = set(jax.tree.leaves(faster))
+        if found != {True, False}:
+            parts = ", ".join(sorted(updates))
             raise InputError(
-                f"head_multiplier={multiplier} needs a network with a `backbone`, and this one has none: "
-                "every parameter would count as the head. Set optimizer.head_multiplier=1.0 and raise the learning rate."
+                f"head_multiplier={multiplier} needs a network with a head and a rest, and with head={head} "
+                f"{'every' if True in found else 'no'} parameter would count as the head; the network's parts are {parts}. "
+                "Name some in optimizer.head, or set optimizer.head_multiplier=1.0 and the learning rate."
             )
-        return jax.tree.map(lambda update, within: update if within else multiplier * update, updates, inside)
+        return jax.tree.map(lambda update, inside: multiplier * update if inside else update, updates, faster)
+
+    return optax.stateless(scale)
+
+
+def _faster_biases(multiplier: float) -> optax.GradientTransformation:
+    if multiplier == 1.0:
+        return optax.identity()
+
+    def scale(updates: PyTree, _: PyTree) -> PyTree:
+        layers = {path[:-1] for path, _ in jax.tree_util.tree_leaves_with_path(updates) if _key(path[-1]) == "kernel"}
+
+        def scaled(path: Any, update: Any) -> Any:
+            return multiplier * update if _key(path[-1]) == "bias" and path[:-1] in layers else update
+
+        return jax.tree_util.tree_map_with_path(scaled, updates)
 
     return optax.stateless(scale)

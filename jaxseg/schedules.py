@@ -53,6 +53,23 @@ def cosine(
     return _with_warmup(decay, learning_rate, warmup_steps, warmup_start)
 
 
+def step_decay(*, steps: int, learning_rate: float, every: int, factor: float = 0.1) -> optax.Schedule:
+    """A staircase: ``learning_rate * factor^floor(t / every)``, Caffe's policy "step".
+
+    Args:
+        steps: length of the run.
+        learning_rate: at first.
+        every: steps from one stair to the next.
+        factor: of each stair.
+
+    Raises:
+        InputError: if the first stair is longer than the run, so that the rate would never fall.
+    """
+    if not 0 < every < steps:
+        raise InputError(f"every={every} must be above 0 and less than steps={steps}. Set schedule.every lower, or steps higher.")
+    return optax.exponential_decay(learning_rate, every, factor, staircase=True)
+
+
 def constant(*, steps: int, learning_rate: float, warmup_steps: int = 0, warmup_start: float = 0.0) -> optax.Schedule:
     """One learning rate throughout, after a linear warm-up.
 

@@ -50,16 +50,42 @@ def test_head_multiplier_speeds_up_everything_outside_the_backbone(make):
     chex.assert_trees_all_close(fast["head"], jax.tree.map(lambda x: 10 * x, slow["head"]))
 
 
-def test_head_multiplier_needs_a_backbone():
-    optimizer, params = optimizers.sgd(0.1, head_multiplier=10.0), {"conv": {"kernel": jnp.ones((1, 1))}}
-    with pytest.raises(InputError, match=r"head_multiplier=10.0 needs a network with a `backbone`"):
+@pytest.mark.parametrize("make", [optimizers.sgd, optimizers.adamw])
+def test_the_head_may_be_named(make):
+    slow, fast = updates(make(0.1), ONES), updates(make(0.1, head_multiplier=10.0, head=("backbone",)), ONES)
+    chex.assert_trees_all_close(fast["head"], slow["head"])
+    chex.assert_trees_all_close(fast["backbone"], jax.tree.map(lambda x: 10 * x, slow["backbone"]))
+
+
+@pytest.mark.parametrize(
+    ("head", "message"),
+    [
+        ((), "every parameter would count as the head"),
+        (("clasifier",), "no parameter would count as the head; .* parts are conv"),
+    ],
+)
+def test_head_multiplier_needs_a_head_and_a_rest(head, message):
+    optimizer, params = optimizers.sgd(0.1, head_multiplier=10.0, head=head), {"conv": {"kernel": jnp.ones((1, 1))}}
+    with pytest.raises(InputError, match=message):
         optimizer.update(params, optimizer.init(params), params)
+
+
+def test_bias_multiplier_speeds_up_the_biases_of_layers_with_kernels():
+    params = {
+        "conv": {"kernel": jnp.ones((2, 2)), "bias": jnp.ones((2,))},
+        "norm": {"scale": jnp.ones((2,)), "bias": jnp.ones((2,))},
+    }
+    optimizer = optimizers.sgd(0.1, momentum=0.0, bias_multiplier=2.0)
+    changed = optimizer.update(params, optimizer.init(params), params)[0]
+    expected = jax.tree.map(lambda x: -0.1 * x, params)
+    expected["conv"]["bias"] = 2 * expected["conv"]["bias"]
+    chex.assert_trees_all_close(changed, expected)
 
 
 @pytest.mark.parametrize("make", [optimizers.sgd, optimizers.adamw])
 def test_a_run_can_go_on_with_other_arguments(make):
     plain = make(0.1, weight_decay=0.0).init(PARAMS)
-    other = make(0.2, weight_decay=0.1, clip_norm=1.0, head_multiplier=10.0).init(PARAMS)
+    other = make(0.2, weight_decay=0.1, clip_norm=1.0, head_multiplier=10.0, head=("head",)).init(PARAMS)
     chex.assert_trees_all_equal_structs(plain, other)
 
 

@@ -35,3 +35,15 @@ def test_refuses_a_warmup_as_long_as_the_run(make):
         InputError, match=r"warmup_steps=100 must be at least 0 and less than steps=100. Set schedule.warmup_steps"
     ):
         make(steps=100, learning_rate=0.1, warmup_steps=100)
+
+
+def test_step_decay_is_a_staircase():
+    schedule = schedules.step_decay(steps=6000, learning_rate=0.001, every=2000)
+    for t, rate in ((0, 1e-3), (1999, 1e-3), (2000, 1e-4), (3999, 1e-4), (4000, 1e-5), (5999, 1e-5)):
+        assert float(schedule(t)) == pytest.approx(rate, rel=1e-4)
+
+
+@pytest.mark.parametrize("every", [0, 100, 200])
+def test_step_decay_refuses_a_first_stair_as_long_as_the_run(every):
+    with pytest.raises(InputError, match=f"every={every} must be above 0 and less than steps=100. Set schedule.every lower"):
+        schedules.step_decay(steps=100, learning_rate=0.1, every=every)
