@@ -29,3 +29,8 @@ class Normalise:
         mean = jnp.broadcast_to(jnp.asarray(self.mean, jnp.float32), (1, 1, 1, channels))
         std = jnp.broadcast_to(jnp.asarray(self.std, jnp.float32), (1, 1, 1, channels))
         return (image.astype(jnp.float32) / scale - mean) / std
+
+
+#: What Caffe's networks were trained on: the mean colour off, the 8-bit range kept. The authors give the mean in BGR, as
+#: (104.00699, 116.66877, 122.67892).
+CAFFE = Normalise(mean=(0.48109, 0.45752, 0.40787), std=(1 / 255,))

@@ -8,17 +8,34 @@ import numpy as np
 import pytest
 
 from jaxseg import losses, objectives
-from jaxseg.models import FCN, DeconvNet, FCN8s, SegNet, SegNetBasic, SETRNaive, UNet, UNetBackbone, WNet
-from jaxseg.models.backbones import VGG16, ResNet, ViT
+from jaxseg.models import (
+    FCN,
+    DeconvNet,
+    DeepLabV1,
+    DeepLabV2,
+    DeepLabV3,
+    DeepLabV3Plus,
+    FCN8s,
+    PSPNet,
+    SegNet,
+    SegNetBasic,
+    SETRNaive,
+    UNet,
+    UNetBackbone,
+    WNet,
+)
+from jaxseg.models.backbones import VGG16, ResNet, ViT, Xception65
 
 KEY = jax.random.key(0)
 SMALL_VIT = ViT(patch_size=4, width=16, depth=2, num_heads=2, hidden=32, image_size=(16, 24), feature_depths=(1, 2))
 SMALL_VGG = VGG16(batch_norm=True, widths=(3, 4, 4, 5, 5), convolutions=(1, 1, 2, 1, 1))
+SMALL_RESNET = ResNet(depth=18, output_stride=8, width=2)
+ATROUS_VGG = SMALL_VGG.clone(output_stride=8, pool_window=3)
 
 #: A small network of each kind.
 NETWORKS = {
     "fcn-8s": FCN8s(num_classes=3, backbone=SMALL_VGG, fc_features=12, fc_kernel_size=3, dropout=0.0),
-    "fcn-resnet": FCN(num_classes=3, backbone=ResNet(depth=18, output_stride=8, width=2)),
+    "fcn-resnet": FCN(num_classes=3, backbone=SMALL_RESNET),
     "deconvnet": DeconvNet(num_classes=3, backbone=SMALL_VGG, width=6, fc_kernel_size=2),
     "segnet": SegNet(num_classes=3, backbone=SMALL_VGG),
     "segnet-basic": SegNetBasic(num_classes=3, width=4, depth=3),
@@ -26,6 +43,13 @@ NETWORKS = {
     "unet-batch-norm": UNet(num_classes=3, width=4, depth=2, batch_norm=True),
     "unet-backbone": UNetBackbone(num_classes=3, backbone=SMALL_VGG, decoder_features=(6, 6, 6, 4, 4)),
     "setr-naive": SETRNaive(num_classes=3, backbone=SMALL_VIT, head_features=8),
+    "pspnet": PSPNet(num_classes=3, backbone=SMALL_RESNET, features=4, dropout=0.0),
+    "deeplab-v1": DeepLabV1(num_classes=3, backbone=ATROUS_VGG, fc_features=6, atrous_rate=2, dropout=0.0, multi_scale=True),
+    "deeplab-v2": DeepLabV2(num_classes=3, backbone=SMALL_RESNET, atrous_rates=(1, 2)),
+    "deeplab-v3": DeepLabV3(num_classes=3, backbone=SMALL_RESNET, atrous_rates=(1, 2), features=4, dropout=0.0),
+    "deeplab-v3+": DeepLabV3Plus(
+        num_classes=3, backbone=Xception65(width=2, middle_blocks=1), atrous_rates=(1, 2), features=4, dropout=0.0
+    ),
     "wnet": WNet(num_classes=3, width=4, depth=2),
 }
 

@@ -3,5 +3,6 @@
 from jaxseg.models.backbones.resnet import ResNet
 from jaxseg.models.backbones.vgg import VGG16
 from jaxseg.models.backbones.vit import ViT
+from jaxseg.models.backbones.xception import Xception65
 
-__all__ = ["VGG16", "ResNet", "ViT"]
+__all__ = ["VGG16", "ResNet", "ViT", "Xception65"]

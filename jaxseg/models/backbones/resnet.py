@@ -29,7 +29,7 @@ DEPTHS = {
 }
 
 #: torchvision's, for which most published weights were trained.
-NORM: dict[str, Any] = {"momentum": 0.9, "epsilon": 1e-5}
+EPSILON = 1e-5
 
 #: He et al.'s initialisation with the fan of the output, as torchvision has it.
 kernel_init = nn.initializers.variance_scaling(2.0, "fan_out", "normal")
@@ -45,6 +45,7 @@ class Block(nn.Module):
         atrous_rate: of its 3x3 convolutions.
         first_rate: of the first of them, which strides or once did; ``None`` is ``atrous_rate``.
         stride_in_1x1: whether a bottleneck strides in its first 1x1 convolution, as the paper's, or in the 3x3.
+        momentum: of the batch normalisations.
         dtype: compute dtype.
     """
 
@@ -54,6 +55,7 @@ class Block(nn.Module):
     atrous_rate: int = 1
     first_rate: int | None = None
     stride_in_1x1: bool = False
+    momentum: float = 0.9
     dtype: Any = jnp.float32
 
     @nn.compact
@@ -78,6 +80,8 @@ class Block(nn.Module):
     def _conv(self, features: int, kernel_size: int, strides: int, rate: int, activation: Any, name: str) -> ConvBNAct:
         return ConvBNAct(
             features,
+            self.momentum,
+            EPSILON,
             kernel_size=kernel_size,
             strides=strides,
             atrous_rate=rate,
@@ -85,7 +89,6 @@ class Block(nn.Module):
             kernel_init=kernel_init,
             dtype=self.dtype,
             name=name,
-            **NORM,
         )
 
 
@@ -95,33 +98,39 @@ class ResNet(nn.Module):
     Attributes:
         depth: 18, 34, 50, 101 or 152.
         output_stride: of the last map: 32, 16 or 8. The parameters are the same for all.
-        multi_grid: the rates of the last stage's blocks, as multiples of its own (DeepLab v3, section 3.2.1); ``None`` is 1 each.
+        multi_grid: the rates of the fourth stage's blocks, and of later ones', as multiples of its own (DeepLab v3, section
+            3.2.1); ``None`` is 1 each.
+        extra_stages: copies of the fourth stage after it, each with the stride of 2, or twice the rate, that it brings (DeepLab
+            v3, "going deeper", section 3.2: its block5 to block7 are 3).
         deep_stem: three 3x3 convolutions (64, 64, 128), as PSPNet, instead of one 7x7 of 64.
         stride_in_1x1: see :class:`Block`.
         first_block_keeps_rate: whether the first block of a stage whose stride became a rate still has the rate of the stage
             before: then every value of the strided network is also one of the atrous one, as in DeepLab's and torchvision's code.
             PSPNet's has the new rate there. The last stage with ``multi_grid`` has the new rate in any case.
         width: channels of the stem and inside the first stage; the paper's 64.
+        momentum: share of the old running statistics that is kept per step; torchvision's 0.9.
         dtype: compute dtype.
     """
 
     depth: int = 50
     output_stride: int = 32
     multi_grid: tuple[int, ...] | None = None
+    extra_stages: int = 0
     deep_stem: bool = False
     stride_in_1x1: bool = False
     first_block_keeps_rate: bool = True
     width: int = 64
+    momentum: float = 0.9
     dtype: Any = jnp.float32
 
     @property
     def strides(self) -> tuple[int, ...]:
-        """Strides of the features: of the stem, then of the four stages."""
-        return (2, *(min(stride, self.output_stride) for stride in (4, 8, 16, 32)))
+        """Strides of the features: of the stem, then of the stages."""
+        return (2, *(min(stride, self.output_stride) for stride in (4, 8, 16, 32) + (32,) * self.extra_stages))
 
     @nn.compact
     def __call__(self, image: Image, *, train: bool = False) -> tuple[Float[Array, "b _ _ _"], ...]:
-        """Return the maps of the stem and of the four stages, finest first, of sizes ``ceil(h / stride)``.
+        """Return the maps of the stem and of the stages, finest first, of sizes ``ceil(h / stride)``.
 
         Raises:
             InputError: for a depth or an output stride that there is not, or rates that do not fit the last stage.
@@ -136,16 +145,17 @@ class ResNet(nn.Module):
             if strides == 2 and stride == self.output_stride:
                 strides, rate = 1, 2 * rate
             stride *= strides
-            grid = self.multi_grid if stage == 3 else None
+            grid = self.multi_grid if stage >= 3 else None
             for n in range(count):
                 keeps = n == 0 and self.first_block_keeps_rate and not grid
                 block = Block(
-                    self.width * 2**stage,
+                    self.width * 2 ** min(stage, 3),
                     bottleneck,
                     strides=strides if n == 0 else 1,
                     atrous_rate=rate * (grid[n] if grid else 1),
                     first_rate=before if keeps else None,
                     stride_in_1x1=self.stride_in_1x1,
+                    momentum=self.momentum,
                     dtype=self.dtype,
                     name=f"stage{stage + 1}_block{n + 1}",
                 )
@@ -160,7 +170,14 @@ class ResNet(nn.Module):
         for n, (features, kernel_size, strides) in enumerate(layers, start=1):
             name = f"stem{n}" if self.deep_stem else "stem"
             conv = ConvBNAct(
-                features, kernel_size=kernel_size, strides=strides, kernel_init=kernel_init, dtype=self.dtype, name=name, **NORM
+                features,
+                self.momentum,
+                EPSILON,
+                kernel_size=kernel_size,
+                strides=strides,
+                kernel_init=kernel_init,
+                dtype=self.dtype,
+                name=name,
             )
             x = conv(x, train=train)
         return x
@@ -170,10 +187,12 @@ class ResNet(nn.Module):
             raise InputError(f"depth={self.depth}: ResNet has the depths {', '.join(map(str, DEPTHS))}.")
         if self.output_stride not in (8, 16, 32):
             raise InputError(f"output_stride={self.output_stride}: ResNet knows 8, 16 and 32.")
+        if self.extra_stages < 0:
+            raise InputError(f"extra_stages={self.extra_stages} must be at least 0.")
         bottleneck, counts = DEPTHS[self.depth]
         if self.multi_grid is not None and len(self.multi_grid) != counts[3]:
             raise InputError(
                 f"multi_grid={self.multi_grid} gives {len(self.multi_grid)} rates, but the last stage of ResNet-{self.depth} has "
                 f"{counts[3]} blocks: give one per block."
             )
-        return bottleneck, counts
+        return bottleneck, counts + counts[3:] * self.extra_stages

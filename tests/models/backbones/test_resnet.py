@@ -56,6 +56,8 @@ def test_rates_follow_from_the_output_stride():
     assert rates(ResNet(depth=50, width=1, output_stride=8)) == [1] * 8 + [2] * 5 + [2, 4, 4]
     assert rates(ResNet(depth=50, width=1, output_stride=8, first_block_keeps_rate=False)) == [1] * 7 + [2] * 6 + [4] * 3
     assert rates(ResNet(depth=50, width=1, output_stride=16, multi_grid=(1, 2, 4))) == [1] * 13 + [2, 4, 8]
+    cascade = ResNet(depth=50, width=1, output_stride=16, multi_grid=(1, 2, 1), extra_stages=3)
+    assert rates(cascade) == [1] * 13 + [2, 4, 2, 4, 8, 4, 8, 16, 8, 16, 32, 16]
 
 
 @pytest.mark.parametrize("stride_in_1x1", [True, False])
@@ -72,6 +74,7 @@ def test_a_bottleneck_strides_where_it_is_told(stride_in_1x1):
     ("options", "message"),
     [
         ({"depth": 20}, "depth=20: ResNet has the depths 18, 34, 50, 101, 152"),
+        ({"extra_stages": -1}, "extra_stages=-1 must be at least 0"),
         ({"output_stride": 4}, "output_stride=4: ResNet knows 8, 16 and 32"),
         ({"depth": 18, "multi_grid": (1, 2, 4)}, "gives 3 rates, but the last stage of ResNet-18 has 2 blocks"),
     ],

@@ -3,6 +3,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from jaxseg.errors import InputError
 from jaxseg.models.backbones import VGG16
 from jaxseg.models.backbones.vgg import ConvolutionalFC
 
@@ -76,3 +77,36 @@ def test_mirrored_widths_are_those_of_the_decoders():
         (128, 64),
         (64, 64),
     ]
+
+
+def atrous(**fields):
+    return VGG16(widths=(2, 3, 3, 4, 4), pool_window=3, **fields)
+
+
+@pytest.mark.parametrize(("output_stride", "sizes"), [(8, (161, 81, 41, 41, 41)), (16, (161, 81, 41, 21, 21))])
+def test_without_its_last_strides_it_keeps_deeplabs_sizes(output_stride, sizes):
+    model = atrous(output_stride=output_stride)
+    assert [s[0] for s in shapes(model, (321, 321))] == list(sizes)
+    assert model.strides == tuple(min(s, output_stride) for s in (2, 4, 8, 16, 32))
+
+
+def test_the_atrous_form_is_the_strided_one_computed_everywhere():
+    """Up to the fifth pooling, whose neighbours are others where the fourth had no stride."""
+    image = jnp.asarray(np.random.default_rng(0).normal(size=(1, 65, 65, 3)), jnp.float32)
+    variables = atrous().init(KEY, image)
+    coarse, fine = atrous().apply(variables, image), atrous(output_stride=8).apply(variables, image)
+    for small, large, step in zip(coarse[:4], fine[:4], (1, 1, 1, 2)):
+        np.testing.assert_allclose(small, large[:, ::step, ::step], atol=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("fields", "message"),
+    [
+        ({"pool_window": 4}, "pool_window=4: VGG16 pools over 2 or 3"),
+        ({"output_stride": 4, "pool_window": 3}, "output_stride=4: VGG16 knows 8, 16 and 32"),
+        ({"output_stride": 8}, "shifts the map by half a pixel. Set pool_window=3"),
+    ],
+)
+def test_what_does_not_fit_is_said(fields, message):
+    with pytest.raises(InputError, match=message):
+        shapes(VGG16(**fields), (64, 64))

@@ -1,0 +1,169 @@
+"""DeepLab v3: Rethinking Atrous Convolution for Semantic Image Segmentation.
+
+Chen, Papandreou, Schroff, Adam, 2017, https://arxiv.org/abs/1706.05587
+
+An atrous ResNet with a multi-grid, and atrous spatial pyramid pooling: 3x3 convolutions at several rates beside a 1x1 convolution
+and the whole image's average, each with batch normalisation, concatenated and projected (section 3.3). Or the cascade of section
+3.2: copies of the last stage, each at twice the rate of the one before.
+
+Differs from the paper:
+    - Running statistics keep 0.9 per step; the paper's 0.9997, for long runs from ImageNet: set ``momentum`` here and in the
+      backbone.
+    - Dropout of 0.1 before the classifier, as in the authors' code.
+"""
+
+from typing import Any
+
+import flax.linen as nn
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+
+from jaxseg.errors import InputError
+from jaxseg.models import grid
+from jaxseg.models.backbones.resnet import ResNet
+from jaxseg.models.fcn import FCNHead
+from jaxseg.models.layers import Conv, ConvBNAct, SeparableConv, sow_auxiliary
+from jaxseg.types import Image, Logits
+
+#: Of the authors' code, for depthwise and pointwise kernels outside of Xception.
+depthwise_init = nn.initializers.truncated_normal(0.33)
+pointwise_init = nn.initializers.truncated_normal(0.06)
+
+
+class ASPP(nn.Module):
+    """Atrous spatial pyramid pooling with batch normalisation and image-level features.
+
+    Attributes:
+        atrous_rates: of the 3x3 branches, as they are used: nothing is doubled here.
+        features: channels of every branch and of the projection.
+        image_pooling: adds the average of the whole map as a branch.
+        separable: the 3x3 branches are depthwise separable, as in DeepLab v3+.
+        projection_kernel_size: side of the projection's kernel; the paper's 1, mmsegmentation's 3.
+        momentum: of the batch normalisations.
+        dtype: compute dtype.
+    """
+
+    atrous_rates: tuple[int, ...]
+    features: int = 256
+    image_pooling: bool = True
+    separable: bool = False
+    projection_kernel_size: int = 1
+    momentum: float = 0.9
+    dtype: Any = jnp.float32
+
+    @nn.compact
+    def __call__(self, x: Float[Array, "b h w c"], *, train: bool) -> Float[Array, "b h w features"]:
+        """Return the projected map."""
+        shared: dict[str, Any] = {"momentum": self.momentum, "epsilon": 1e-5, "dtype": self.dtype}
+        branches = [ConvBNAct(self.features, kernel_size=1, name="branch1x1", **shared)(x, train=train)]
+        for n, rate in enumerate(self.atrous_rates, start=1):
+            name = f"branch{n}"  # not by its rate, which changes with the output stride while the parameters stay
+            branch = (
+                separable_conv(self.features, self.momentum, self.dtype, name, atrous_rate=rate)
+                if self.separable
+                else ConvBNAct(self.features, atrous_rate=rate, name=name, **shared)
+            )
+            branches.append(branch(x, train=train))
+        if self.image_pooling:
+            pooled = ConvBNAct(self.features, kernel_size=1, name="image_pooling", **shared)
+            average = pooled(x.mean((1, 2), keepdims=True), train=train)
+            branches.append(jnp.broadcast_to(average, (*x.shape[:3], self.features)))
+        x = jnp.concatenate(branches, axis=-1)
+        return ConvBNAct(self.features, kernel_size=self.projection_kernel_size, name="projection", **shared)(x, train=train)
+
+
+def separable_conv(features: int, momentum: float, dtype: Any, name: str, *, atrous_rate: int = 1) -> SeparableConv:
+    """Return a separable 3x3 convolution with ReLU after both its parts, as the heads of DeepLab v3+ have them."""
+    return SeparableConv(
+        features,
+        momentum,
+        1e-5,
+        atrous_rate=atrous_rate,
+        depthwise_init=depthwise_init,
+        pointwise_init=pointwise_init,
+        dtype=dtype,
+        name=name,
+    )
+
+
+def rates_at(atrous_rates: tuple[int, ...], output_stride: int) -> tuple[int, ...]:
+    """Return rates that are given for output stride 16, for another: twice as large at 8 (section 4.1).
+
+    Raises:
+        InputError: if a rate would not be whole.
+    """
+    scaled = tuple(rate * 16 // output_stride for rate in atrous_rates)
+    if any(rate * output_stride != given * 16 for rate, given in zip(scaled, atrous_rates, strict=True)):
+        raise InputError(
+            f"atrous_rates={atrous_rates} are those of output stride 16, and half of them at {output_stride}: give even ones."
+        )
+    return scaled
+
+
+class DeepLabV3(nn.Module):
+    """DeepLab v3; the defaults are the paper's best, ResNet-101 with a multi-grid of (1, 2, 4).
+
+    - The cascade with block7: ``backbone=ResNet(101, 16, multi_grid=(1, 2, 1), extra_stages=3), aspp=False``.
+    - torchvision's: ``backbone=ResNet(50, output_stride=8), dropout=0.5, hidden_convolution=True, auxiliary_weight=0.5,
+      align_corners=False``.
+
+    Attributes:
+        num_classes: channels of the logits.
+        backbone: its last map is classified, the one before feeds the auxiliary head.
+        aspp: atrous spatial pyramid pooling before the classifier; ``False`` classifies the backbone's map, as the cascade.
+        atrous_rates: at output stride 16; doubled at 8, halved at 32.
+        features: channels of the head.
+        image_pooling: see :class:`ASPP`.
+        projection_kernel_size: see :class:`ASPP`.
+        dropout: rate before the classifier.
+        hidden_convolution: a 3x3 convolution between projection and classifier, as in torchvision, which then has its dropout
+            before it.
+        auxiliary_weight: of an auxiliary head's loss; 0, as in the paper, leaves the head out.
+        momentum: of the head's batch normalisations.
+        align_corners: of the enlargement.
+        dtype: compute dtype of the heads; logits are float32 all the same.
+    """
+
+    num_classes: int
+    backbone: Any = ResNet(depth=101, output_stride=16, multi_grid=(1, 2, 4))
+    aspp: bool = True
+    atrous_rates: tuple[int, ...] = (6, 12, 18)
+    features: int = 256
+    image_pooling: bool = True
+    projection_kernel_size: int = 1
+    dropout: float = 0.1
+    hidden_convolution: bool = False
+    auxiliary_weight: float = 0.0
+    momentum: float = 0.9
+    align_corners: bool = True
+    dtype: Any = jnp.float32
+
+    @nn.compact
+    def __call__(self, image: Image, *, train: bool = False) -> Logits:
+        """Return logits of the image's height and width.
+
+        Raises:
+            InputError: for rates that cannot be halved.
+        """
+        stride, size = self.backbone.strides[-1], (image.shape[1], image.shape[2])
+        image = grid.extend(image, stride, align_corners=self.align_corners)
+        *_, before, x = self.backbone(image, train=train)
+        if train and self.auxiliary_weight:
+            head = FCNHead(self.num_classes, dtype=self.dtype, name="auxiliary_head")
+            logits = grid.enlarge(head(before, train=train), image, size, align_corners=self.align_corners)
+            sow_auxiliary(self, "auxiliary", self.auxiliary_weight, logits)
+        if self.aspp:
+            x = ASPP(
+                rates_at(self.atrous_rates, stride),
+                self.features,
+                self.image_pooling,
+                projection_kernel_size=self.projection_kernel_size,
+                momentum=self.momentum,
+                dtype=self.dtype,
+                name="aspp",
+            )(x, train=train)
+        x = nn.Dropout(self.dropout, deterministic=not train)(x)
+        if self.hidden_convolution:
+            x = ConvBNAct(self.features, self.momentum, 1e-5, dtype=self.dtype, name="hidden")(x, train=train)
+        x = Conv(self.num_classes, 1, kernel_init=nn.initializers.truncated_normal(0.01), dtype=self.dtype, name="classifier")(x)
+        return grid.enlarge(x, image, size, align_corners=self.align_corners)
