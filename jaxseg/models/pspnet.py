@@ -49,16 +49,17 @@ class PSPNet(nn.Module):
     @nn.compact
     def __call__(self, image: Image, *, train: bool = False) -> Logits:
         """Return logits of the image's height and width."""
-        size, align = (image.shape[1], image.shape[2]), {"align_corners": self.align_corners}
-        image = grid.extend(image, self.backbone.strides[-1], **align)
+        size = (image.shape[1], image.shape[2])
+        image = grid.extend(image, self.backbone.strides[-1], align_corners=self.align_corners)
         *_, before, x = self.backbone(image, train=train)
         if train and self.auxiliary_weight:
             head = FCNHead(self.num_classes, self.dropout, dtype=self.dtype, name="auxiliary_head")
-            logits = grid.enlarge(head(before, train=train), image, size, **align)
+            logits = grid.enlarge(head(before, train=train), image, size, align_corners=self.align_corners)
             sow_auxiliary(self, "auxiliary", self.auxiliary_weight, logits)
         if self.bins:
-            x = PyramidPooling(self.bins, self.features, **align, dtype=self.dtype, name="pyramid")(x, train=train)
+            pyramid = PyramidPooling(self.bins, self.features, self.align_corners, dtype=self.dtype, name="pyramid")
+            x = pyramid(x, train=train)
         x = ConvBNAct(self.features, 0.9, 1e-5, dtype=self.dtype, name="hidden")(x, train=train)
         x = nn.Dropout(self.dropout, deterministic=not train)(x)
         x = Conv(self.num_classes, 1, kernel_init=nn.initializers.normal(0.01), dtype=self.dtype, name="classifier")(x)
-        return grid.enlarge(x, image, size, **align)
+        return grid.enlarge(x, image, size, align_corners=self.align_corners)
