@@ -34,7 +34,7 @@ def sgd(
         weight_decay: L2 coefficient, on kernels alone (:func:`decays`).
         clip_norm: largest global norm of the gradients; ``None`` leaves them.
         head_multiplier: learning rate of the head, as a multiple.
-        head: names of the network's parts that are its head; ``()`` is everything outside the backbone.
+        head: names of the network's parts, at any depth, that are its head; ``()`` is everything outside the backbone.
         bias_multiplier: learning rate of the biases beside kernels, as a multiple; Caffe's recipes have 2.
     """
     decay = optax.add_decayed_weights(weight_decay, mask=decays)
@@ -63,7 +63,7 @@ def adamw(
         weight_decay: coefficient, multiplied by the learning rate, on kernels alone (:func:`decays`).
         clip_norm: largest global norm of the gradients; ``None`` leaves them.
         head_multiplier: learning rate of the head, as a multiple.
-        head: names of the network's parts that are its head; ``()`` is everything outside the backbone.
+        head: names of the network's parts, at any depth, that are its head; ``()`` is everything outside the backbone.
     """
     core = optax.adamw(learning_rate, b1=b1, b2=b2, eps=epsilon, weight_decay=weight_decay, mask=decays)
     return optax.chain(_clip(clip_norm), core, _faster_head(head_multiplier, head))
@@ -79,12 +79,11 @@ def in_head(params: PyTree, head: tuple[str, ...] = ()) -> PyTree:
 
     Args:
         params: of a network.
-        head: names of its parts that are the head; ``()`` is everything outside its ``backbone``.
+        head: names of its parts, at any depth, that are the head; ``()`` is everything outside its ``backbone``.
     """
 
     def inside(path: Any) -> bool:
-        part = _key(path[0])
-        return part in head if head else part != "backbone"
+        return any(_key(part) in head for part in path) if head else _key(path[0]) != "backbone"
 
     return jax.tree_util.tree_map_with_path(lambda path, _: inside(path), params)
 
