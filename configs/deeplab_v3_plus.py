@@ -75,7 +75,7 @@ def scenes_resnet() -> Config:
 
 def camvid() -> Config:
     """Half resolution (240 x 180) and half of ResNet-18's width, from random weights."""
-    backbone = ResNet(depth=18, output_stride=8, width=32, multi_grid=(1, 2))
+    backbone = ResNet(depth=18, output_stride=16, width=32, multi_grid=(1, 2))
     return Config(
         model=DeepLabV3Plus(num_classes=11, backbone=backbone, features=128),
         data=CamVid(),
