@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from jaxseg import losses, objectives
-from jaxseg.models import FCN, DeconvNet, FCN8s, SegNet, SegNetBasic, SETRNaive, UNet, UNetBackbone, WNet
+from jaxseg.models import FCN, SETRMLA, SETRPUP, DeconvNet, FCN8s, SegNet, SegNetBasic, SETRNaive, UNet, UNetBackbone, WNet
 from jaxseg.models.backbones import VGG16, ResNet, ViT
 
 KEY = jax.random.key(0)
@@ -26,6 +26,8 @@ NETWORKS = {
     "unet-batch-norm": UNet(num_classes=3, width=4, depth=2, batch_norm=True),
     "unet-backbone": UNetBackbone(num_classes=3, backbone=SMALL_VGG, decoder_features=(6, 6, 6, 4, 4)),
     "setr-naive": SETRNaive(num_classes=3, backbone=SMALL_VIT, head_features=8),
+    "setr-pup": SETRPUP(num_classes=3, backbone=SMALL_VIT, head_features=8),
+    "setr-mla": SETRMLA(num_classes=3, backbone=SMALL_VIT, head_features=8, stream_features=6),
     "wnet": WNet(num_classes=3, width=4, depth=2),
 }
 

@@ -2,6 +2,6 @@
 
 from jaxseg.models.backbones.resnet import ResNet
 from jaxseg.models.backbones.vgg import VGG16
-from jaxseg.models.backbones.vit import ViT
+from jaxseg.models.backbones.vit import ViT, ViTClassifier
 
-__all__ = ["VGG16", "ResNet", "ViT"]
+__all__ = ["VGG16", "ResNet", "ViT", "ViTClassifier"]
