@@ -7,6 +7,7 @@ from jaxseg.models.setr import SETRMLA, SETRPUP, SETRNaive
 from jaxseg.models.transformer import Transformer
 from jaxseg.models.unet import UNet
 from jaxseg.models.unet_backbone import UNetBackbone
+from jaxseg.models.upernet import UPerNet
 from jaxseg.models.wnet import WNet
 
 __all__ = [
@@ -23,5 +24,6 @@ __all__ = [
     "Transformer",
     "UNet",
     "UNetBackbone",
+    "UPerNet",
     "WNet",
 ]

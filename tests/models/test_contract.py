@@ -8,11 +8,25 @@ import numpy as np
 import pytest
 
 from jaxseg import losses, objectives
-from jaxseg.models import FCN, SETRMLA, SETRPUP, DeconvNet, FCN8s, SegNet, SegNetBasic, SETRNaive, UNet, UNetBackbone, WNet
-from jaxseg.models.backbones import VGG16, ResNet, ViT
+from jaxseg.models import (
+    FCN,
+    SETRMLA,
+    SETRPUP,
+    DeconvNet,
+    FCN8s,
+    SegNet,
+    SegNetBasic,
+    SETRNaive,
+    UNet,
+    UNetBackbone,
+    UPerNet,
+    WNet,
+)
+from jaxseg.models.backbones import VGG16, ResNet, Swin, ViT
 
 KEY = jax.random.key(0)
 SMALL_VIT = ViT(patch_size=4, width=16, depth=2, num_heads=2, hidden=32, image_size=(16, 24), feature_depths=(1, 2))
+SMALL_SWIN = Swin(width=8, depths=(2, 2), num_heads=(2, 4), window=3, patch_size=2, drop_path=0.0)
 SMALL_VGG = VGG16(batch_norm=True, widths=(3, 4, 4, 5, 5), convolutions=(1, 1, 2, 1, 1))
 
 #: A small network of each kind.
@@ -28,6 +42,8 @@ NETWORKS = {
     "setr-naive": SETRNaive(num_classes=3, backbone=SMALL_VIT, head_features=8),
     "setr-pup": SETRPUP(num_classes=3, backbone=SMALL_VIT, head_features=8),
     "setr-mla": SETRMLA(num_classes=3, backbone=SMALL_VIT, head_features=8, stream_features=6),
+    "upernet-swin": UPerNet(num_classes=3, backbone=SMALL_SWIN, features=8, bins=(1, 2), dropout=0.0, auxiliary_features=6),
+    "fcn-swin": FCN(num_classes=3, backbone=SMALL_SWIN),
     "wnet": WNet(num_classes=3, width=4, depth=2),
 }
 

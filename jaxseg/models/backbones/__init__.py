@@ -1,7 +1,8 @@
 """The backbones, one file per paper: features of an image, finest first."""
 
 from jaxseg.models.backbones.resnet import ResNet
+from jaxseg.models.backbones.swin import Swin, SwinClassifier
 from jaxseg.models.backbones.vgg import VGG16
 from jaxseg.models.backbones.vit import ViT, ViTClassifier
 
-__all__ = ["VGG16", "ResNet", "ViT", "ViTClassifier"]
+__all__ = ["VGG16", "ResNet", "Swin", "SwinClassifier", "ViT", "ViTClassifier"]
