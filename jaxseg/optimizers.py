@@ -12,6 +12,7 @@ import optax
 from jaxtyping import PyTree
 
 from jaxseg.errors import InputError
+from jaxseg.layer_decay import scale_by_depth
 
 
 def sgd(
@@ -47,6 +48,7 @@ def adamw(
     weight_decay: float = 0.01,
     clip_norm: float | None = None,
     head_multiplier: float = 1.0,
+    layer_decay: float = 1.0,
 ) -> optax.GradientTransformation:
     """Adam with decoupled weight decay (Loshchilov and Hutter, https://arxiv.org/abs/1711.05101, Algorithm 2).
 
@@ -58,9 +60,10 @@ def adamw(
         weight_decay: coefficient, multiplied by the learning rate, on kernels alone (:func:`decays`).
         clip_norm: largest global norm of the gradients; ``None`` leaves them.
         head_multiplier: learning rate of everything outside the backbone, as a multiple.
+        layer_decay: of the learning rate, per block of the backbone from the top (:mod:`jaxseg.layer_decay`); 1 for none.
     """
     core = optax.adamw(learning_rate, b1=b1, b2=b2, eps=epsilon, weight_decay=weight_decay, mask=decays)
-    return optax.chain(_clip(clip_norm), core, _faster_head(head_multiplier))
+    return optax.chain(_clip(clip_norm), core, _in_turn(_faster_head(head_multiplier), scale_by_depth(layer_decay)))
 
 
 def decays(params: PyTree) -> PyTree:
@@ -95,3 +98,9 @@ def _faster_head(multiplier: float) -> optax.GradientTransformation:
         return jax.tree.map(lambda update, within: update if within else multiplier * update, updates, inside)
 
     return optax.stateless(scale)
+
+
+def _in_turn(first: optax.GradientTransformation, second: optax.GradientTransformation) -> optax.GradientTransformation:
+    """Return one stateless transformation of two, so that the state's structure stays what it was without the second."""
+    empty = optax.EmptyState()
+    return optax.stateless(lambda updates, _: second.update(first.update(updates, empty)[0], empty)[0])
