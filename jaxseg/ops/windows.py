@@ -6,7 +6,7 @@ sizes alone; nothing here gathers or scatters.
 
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Bool, Float
+from jaxtyping import Array, Bool, Float, Integer
 
 from jaxseg.errors import InputError
 from jaxseg.ops.geometry import Pair, pair
@@ -65,9 +65,29 @@ def shift_mask(size: tuple[int, int], window: Pair, shift: Pair) -> Bool[np.ndar
         # The last window's own tokens, and those that came round: a window further in has one region.
         regions.append((place >= side - width).astype(int) + (place >= side - by) if by else np.zeros(side, int))
     region = 3 * regions[0][:, None] + regions[1][None, :]
-    rows, columns = pair(window, "window")
-    tokens = region.reshape(size[0] // rows, rows, size[1] // columns, columns).swapaxes(1, 2).reshape(-1, rows * columns)
+    tokens = _cut(region, pair(window, "window"))
     return tokens[:, :, None] == tokens[:, None, :]
+
+
+def places(size: tuple[int, int], window: Pair, shift: Pair, own: tuple[int, int]) -> Integer[np.ndarray, "n m"]:
+    """Return which token of a map each window of the shifted map holds, counted row by row; -1 for one beyond the map.
+
+    Args:
+        size: Of the padded map, a multiple of the window.
+        window: Its sides.
+        shift: Of the padded map.
+        own: Of the map before it was padded at the bottom and the right.
+    """
+    numbers = np.full(size, -1)
+    numbers[: own[0], : own[1]] = np.arange(own[0] * own[1]).reshape(own)
+    rows, columns = pair(shift, "shift", minimum=0)
+    return _cut(np.roll(numbers, (-rows, -columns), axis=(0, 1)), pair(window, "window"))
+
+
+def _cut(values: Integer[np.ndarray, "h w"], window: tuple[int, int]) -> Integer[np.ndarray, "n m"]:
+    """Do what :func:`partition` does, to a table."""
+    (h, w), (rows, columns) = values.shape, window
+    return values.reshape(h // rows, rows, w // columns, columns).swapaxes(1, 2).reshape(-1, rows * columns)
 
 
 def relative_bias(table: Float[Array, "t h"], largest: int, window: Pair) -> Float[Array, "h m m"]:

@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from jaxseg.errors import InputError
-from jaxseg.ops.windows import cyclic_shift, merge, partition, relative_bias, shift_mask, unshift
+from jaxseg.ops.windows import cyclic_shift, merge, partition, places, relative_bias, shift_mask, unshift
 
 SIDES = st.integers(1, 4)
 
@@ -46,8 +46,8 @@ def test_mask_allows_exactly_those_of_one_shifted_window(down, across, rows, col
     """Windows that start ``shift`` pixels later, cut off at the borders: who lies in the same one, without going round."""
     shift = data.draw(st.tuples(st.integers(0, rows - 1), st.integers(0, columns - 1)))
     size = (down * rows, across * columns)
-    places = np.stack(np.meshgrid(*map(np.arange, size), indexing="ij"), axis=-1)
-    cells = np.floor_divide(places - np.asarray(shift), (rows, columns))
+    pixels = np.stack(np.meshgrid(*map(np.arange, size), indexing="ij"), axis=-1)
+    cells = np.floor_divide(pixels - np.asarray(shift), (rows, columns))
     cells = np.asarray(partition(cyclic_shift(jnp.asarray(cells, jnp.float32)[None], shift), (rows, columns)))[0]
     expected = (cells[:, :, None] == cells[:, None, :]).all(-1)
     np.testing.assert_array_equal(shift_mask(size, (rows, columns), shift), expected)
@@ -78,3 +78,11 @@ def test_refuses_what_does_not_fit():
         partition(numbered(1, 5, 6), (2, 3))
     with pytest.raises(InputError, match="A window of 8 x 7 is larger than the 7 that its table was made for"):
         relative_bias(jnp.zeros((169, 1)), 7, (8, 7))
+
+
+@pytest.mark.parametrize("shift", [(0, 0), (1, 2)])
+def test_places_are_where_the_tokens_of_a_padded_map_come_from(shift):
+    x = numbered(1, 5, 7)
+    padded = jnp.pad(x, ((0, 0), (0, 1), (0, 2), (0, 0)), constant_values=-1)
+    expected = partition(cyclic_shift(padded, shift), (2, 3))[0, :, :, 0]
+    np.testing.assert_array_equal(places((6, 9), (2, 3), shift, (5, 7)), expected)

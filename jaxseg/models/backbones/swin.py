@@ -90,6 +90,9 @@ class SwinBlock(nn.Module):
         attention = MultiHeadAttention(
             self.num_heads, self.attention_dropout, kernel_init=kernel_init, dtype=self.dtype, name="attention"
         )
+        if self.is_mutable_collection("intermediates"):  # for drawing: see jaxseg.attention_maps
+            self.sow("intermediates", "grid", own)
+            self.sow("intermediates", "places", windows.places(size, window, shift, own))
         x = windows.merge(attention(x, mask=mask, bias=bias, train=train), window, size)
         return windows.unshift(x, shift)[:, : own[0], : own[1]]
 

@@ -105,6 +105,7 @@ class ViT(nn.Module):
         wanted = self.feature_depths or (self.depth,)
         self._check(wanted)
         x = self._embed(image)
+        self.sow("intermediates", "grid", self.grid(image.shape[1:3]))  # for drawing: see jaxseg.attention_maps
         x = nn.Dropout(self.dropout, deterministic=not train)(x)
         found = []
         for i, drop_path in enumerate(linear_rates(self.drop_path, self.depth), start=1):
