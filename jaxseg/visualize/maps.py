@@ -68,10 +68,10 @@ def attention_overlay(
     largest = float(shares.max(initial=0))
     relative = shares[..., None] / largest if largest > 0 else np.zeros((*shares.shape, 1), np.float32)
     colors = heat_map(shares, largest=largest if largest > 0 else 1.0)
-    opacity = 0.35 + 0.5 * np.sqrt(relative)
+    opacity = 0.15 + 0.7 * np.sqrt(relative)
     picture = np.rint((1 - opacity) * grey.astype(np.float32) + opacity * colors).astype(np.uint8)
     if query is not None:
-        radius = max(min(shares.shape) // 40, 2)
+        radius = max(min(shares.shape) // 40, 3)
         for thickness, color in ((3, (0, 0, 0)), (1, (255, 255, 255))):
             cv2.circle(picture, (int(query[1]), int(query[0])), radius, color, thickness)
     return picture
