@@ -12,6 +12,7 @@ import optax
 from jaxtyping import PyTree
 
 from jaxseg.errors import InputError
+from jaxseg.layer_decay import scale_by_depth
 
 
 def sgd(
@@ -39,7 +40,9 @@ def sgd(
     """
     decay = optax.add_decayed_weights(weight_decay, mask=decays)
     core = optax.sgd(learning_rate, momentum=momentum, nesterov=nesterov)
-    return optax.chain(_clip(clip_norm), decay, core, _faster_head(head_multiplier, head), _faster_biases(bias_multiplier))
+    return optax.chain(
+        _clip(clip_norm), decay, core, _in_turn(_faster_head(head_multiplier, head), _faster_biases(bias_multiplier))
+    )
 
 
 def adamw(
@@ -52,6 +55,7 @@ def adamw(
     clip_norm: float | None = None,
     head_multiplier: float = 1.0,
     head: tuple[str, ...] = (),
+    layer_decay: float = 1.0,
 ) -> optax.GradientTransformation:
     """Adam with decoupled weight decay (Loshchilov and Hutter, https://arxiv.org/abs/1711.05101, Algorithm 2).
 
@@ -64,9 +68,10 @@ def adamw(
         clip_norm: largest global norm of the gradients; ``None`` leaves them.
         head_multiplier: learning rate of the head, as a multiple.
         head: names of the network's parts, at any depth, that are its head; ``()`` is everything outside the backbone.
+        layer_decay: of the learning rate, per block of the backbone from the top (:mod:`jaxseg.layer_decay`); 1 for none.
     """
     core = optax.adamw(learning_rate, b1=b1, b2=b2, eps=epsilon, weight_decay=weight_decay, mask=decays)
-    return optax.chain(_clip(clip_norm), core, _faster_head(head_multiplier, head))
+    return optax.chain(_clip(clip_norm), core, _in_turn(_faster_head(head_multiplier, head), scale_by_depth(layer_decay)))
 
 
 def decays(params: PyTree) -> PyTree:
@@ -128,3 +133,9 @@ def _faster_biases(multiplier: float) -> optax.GradientTransformation:
         return jax.tree_util.tree_map_with_path(scaled, updates)
 
     return optax.stateless(scale)
+
+
+def _in_turn(first: optax.GradientTransformation, second: optax.GradientTransformation) -> optax.GradientTransformation:
+    """Return one stateless transformation of two, so that the state's structure stays what it was without the second."""
+    empty = optax.EmptyState()
+    return optax.stateless(lambda updates, _: second.update(first.update(updates, empty)[0], empty)[0])

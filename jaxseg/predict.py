@@ -13,6 +13,7 @@ import numpy as np
 from jaxtyping import UInt8
 
 from jaxseg import console, visualize
+from jaxseg.attention_maps import attention_maps
 from jaxseg.data.decode import decode_image
 from jaxseg.errors import InputError, did_you_mean
 from jaxseg.inference import Predictor, Samples, load
@@ -66,6 +67,7 @@ def predict_images(
     *,
     samples: int | None = None,
     instances: Callable[[np.ndarray], Instances] | None = None,
+    attention: str | None = None,
 ) -> Iterator[dict[str, Any]]:
     """Segment images one after the other, and write a mask and an overlay of each.
 
@@ -77,11 +79,12 @@ def predict_images(
             ``<place>_uncertainty.png``, black where it is 0 and brightest at ``log(k)``, its maximum.
         instances: finds objects in class indices; they are written as ``<place>_instances.png`` (16 bits, 0 is none) and, over
             the image, as ``<place>_objects.png``.
+        attention: the pixel whose attention is drawn as ``<place>_attention.png``: ``centre``, ``all`` or ``ROW,COLUMN``.
 
     Yields:
         For each image ``image``, ``mask``, ``overlay`` and ``shares``, the part of the pixels that each class has; with samples
         ``uncertainty`` and ``mean_entropy``, in nats; with instances ``instances``, ``objects`` and ``regions``, how many of them
-        each class has.
+        each class has; with attention ``attention``.
     """
     data = predictor.config.data
     for path, image in _decoded(list(images), data.num_channels):
@@ -93,6 +96,8 @@ def predict_images(
             done |= _write_uncertainty(drawn, place)
         if instances is not None:
             done |= _write_instances(image, instances(labels), predictor.config.predicted_names, place)
+        if attention is not None:
+            done |= _write_attention(predictor, image, _query(attention, image.shape), place)
         yield done
 
 
@@ -122,6 +127,24 @@ def _write_instances(image: np.ndarray, found: Instances, class_names: tuple[str
     visualize.save_picture(picture, visualize.instance_overlay(image, found.ids))
     regions = {name: found.classes.count(index) for index, name in enumerate(class_names)}
     return {"instances": str(numbers), "objects": str(picture), "regions": regions}
+
+
+def _query(text: str, shape: tuple[int, ...]) -> tuple[int, int] | None:
+    """Return the row and column that ``--query`` names, ``None`` for all."""
+    if text == "all":
+        return None
+    if text == "centre":
+        return shape[0] // 2, shape[1] // 2
+    row, _, column = text.partition(",")
+    if not (row.strip().isdecimal() and column.strip().isdecimal()):
+        raise InputError(f"--query {text}: write it as ROW,COLUMN, counted from 0, such as 120,80; or centre, or all.")
+    return int(row), int(column)
+
+
+def _write_attention(predictor: Predictor, image: np.ndarray, query: tuple[int, int] | None, place: Path) -> dict[str, Any]:
+    found, path = attention_maps(predictor, image, query), _file(place, "attention")
+    visualize.save_picture(path, visualize.attention_sheet(found.image, found.blocks, found.query))
+    return {"attention": str(path)}
 
 
 def _overlay(predictor: Predictor, image: np.ndarray, labels: np.ndarray, shares: np.ndarray) -> UInt8[np.ndarray, "h w 3"]:
@@ -167,6 +190,11 @@ def command_line() -> argparse.ArgumentParser:
         "--background", action="append", metavar="CLASS", help="a class without objects; may be repeated; default: the first"
     )
     objects.add_argument("--min-area", type=int, metavar="PIXELS", help="leave out smaller regions; default: 1")
+    looking = parser.add_argument_group("attention")
+    looking.add_argument("--attention", action="store_true", help="draw where the blocks of a transformer look")
+    looking.add_argument(
+        "--query", metavar="ROW,COLUMN", help="the pixel that looks; or centre, the default; or all, for what all look at"
+    )
     console.add_run_flags(parser)
     return parser
 
@@ -199,8 +227,12 @@ def main(argv: list[str] | None = None) -> None:
             if args.instances
             else None
         )
+        if args.query is not None and not args.attention:
+            raise InputError("--query says whose attention is drawn: add --attention.")
+        attention = (args.query or "centre") if args.attention else None
         output = args.output or args.workdir / "predictions"
-        for done in predict_images(predictor, images, output, samples=args.samples, instances=instances):
+        options = {"samples": args.samples, "instances": instances, "attention": attention}
+        for done in predict_images(predictor, images, output, **options):
             print(json.dumps(done), flush=True) if args.json else console.results.print(_summary(done))
 
 
@@ -211,6 +243,8 @@ def _summary(done: dict[str, Any]) -> str:
         parts.append(f"uncertainty {done['mean_entropy']:.3f} nats")
     if "regions" in done:
         parts.append(", ".join(f"{count} x {name}" for name, count in done["regions"].items() if count) or "no objects")
+    if "attention" in done:
+        parts.append(f"attention {done['attention']}")
     return f"{done['overlay']}  {'; '.join(parts)}"
 
 

@@ -15,7 +15,8 @@ from jaxseg.config import Config
 from jaxseg.data.folder import Folder
 from jaxseg.errors import InputError
 from jaxseg.inference import Predictor
-from jaxseg.models import UNet
+from jaxseg.models import SETRNaive, UNet
+from jaxseg.models.backbones import ViT
 
 NAMES = ("ground", "cell", "dust")
 
@@ -112,3 +113,44 @@ def test_instance_finder_takes_several_backgrounds():
     assert find(np.array([[0, 1, 2]], np.uint8)).classes == (1,)
     with pytest.raises(InputError, match="--background sky"):
         predict.instance_finder(NAMES, ["sky"], 1)
+
+
+@pytest.fixture
+def transformer(command, monkeypatch):
+    """The same command with a small SETR in the place of the U-Net."""
+    backbone = ViT(patch_size=8, width=8, depth=2, num_heads=2, hidden=8, image_size=(24, 32))
+    model = SETRNaive(num_classes=3, backbone=backbone, head_features=4)
+    data = Folder(root="unused", num_classes=3, class_names=NAMES)
+    config = Config(model=model, data=data, crop_size=(24, 32), steps=1, batch_size=1)
+    network = Predictor.of_state(config, model.init(jax.random.key(5), jnp.zeros((1, 24, 32, 3))))
+    monkeypatch.setattr(predict, "load", lambda *_, **__: network)
+    return command
+
+
+def test_attention_is_drawn_for_the_pixel_asked_for(transformer, tmp_path):
+    pictures = []
+    for flags in ((), ("--query", "centre"), ("--query", "3,4"), ("--query", "all")):
+        done = json.loads(transformer("--json", "--attention", *flags))
+        assert done["attention"] == str(tmp_path / "out" / "cells_attention.png")
+        pictures.append(read(done["attention"]))
+    np.testing.assert_array_equal(pictures[0], pictures[1])
+    assert not np.array_equal(pictures[0], pictures[2])
+    assert not np.array_equal(pictures[0], pictures[3])
+    assert "cells_attention.png" in " ".join(transformer("--attention").split())
+
+
+def test_attention_flags_that_do_not_fit(transformer, capsys):
+    for flags, message in (
+        (("--query", "3,4"), "--query says whose attention is drawn: add --attention."),
+        (("--attention", "--query", "3"), "--query 3: write it as ROW,COLUMN, counted from 0"),
+        (("--attention", "--query", "24,0"), "The query is row 24, column 0, and the image has 24 x 30 pixels"),
+    ):
+        with pytest.raises(SystemExit):
+            transformer(*flags)
+        assert message in " ".join(capsys.readouterr().err.split())
+
+
+def test_attention_needs_a_transformer(command, capsys):
+    with pytest.raises(SystemExit):
+        command("--attention")
+    assert "UNet has no attention to show" in " ".join(capsys.readouterr().err.split())

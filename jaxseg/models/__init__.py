@@ -8,13 +8,17 @@ from jaxseg.models.deeplab_v3_plus import DeepLabV3Plus
 from jaxseg.models.fcn import FCN, FCN8s, FCN16s, FCN32s
 from jaxseg.models.pspnet import PSPNet
 from jaxseg.models.segnet import SegNet, SegNetBasic
-from jaxseg.models.setr import SETRNaive
+from jaxseg.models.setr import SETRMLA, SETRPUP, SETRNaive
+from jaxseg.models.transformer import Transformer
 from jaxseg.models.unet import UNet
 from jaxseg.models.unet_backbone import UNetBackbone
+from jaxseg.models.upernet import UPerNet
 from jaxseg.models.wnet import WNet
 
 __all__ = [
     "FCN",
+    "SETRMLA",
+    "SETRPUP",
     "DeconvNet",
     "DeepLabV1",
     "DeepLabV2",
@@ -27,7 +31,9 @@ __all__ = [
     "SETRNaive",
     "SegNet",
     "SegNetBasic",
+    "Transformer",
     "UNet",
     "UNetBackbone",
+    "UPerNet",
     "WNet",
 ]

@@ -153,28 +153,31 @@ class FCN8s(FCN32s):
 
 
 class FCNHead(nn.Module):
-    """A 3x3 convolution to a quarter of the channels, batch norm, ReLU, dropout, 1x1 classifier.
+    """A 3x3 convolution, batch norm, ReLU, dropout, 1x1 classifier.
 
     Attributes:
         num_classes: channels of the logits.
         dropout: rate before the classifier.
+        features: channels of the convolution; ``None`` for a quarter of the map's.
         dtype: compute dtype.
     """
 
     num_classes: int
     dropout: float = 0.1
+    features: int | None = None
     dtype: Any = jnp.float32
 
     @nn.compact
     def __call__(self, x: Float[Array, "b h w c"], *, train: bool) -> Float[Array, "b h w num_classes"]:
         """Return logits of the map's size, in the compute dtype."""
-        x = ConvBNAct(x.shape[3] // 4, 0.9, 1e-5, dtype=self.dtype, name="hidden")(x, train=train)
+        features = x.shape[3] // 4 if self.features is None else self.features
+        x = ConvBNAct(features, 0.9, 1e-5, dtype=self.dtype, name="hidden")(x, train=train)
         x = nn.Dropout(self.dropout, deterministic=not train)(x)
         return Conv(self.num_classes, 1, kernel_init=nn.initializers.normal(0.01), dtype=self.dtype, name="classifier")(x)
 
 
 class FCN(nn.Module):
-    """The FCN of today's libraries: a head on the last map of an atrous ResNet, and an auxiliary one on the map before.
+    """The FCN of today's libraries: a head on the last map of an atrous ResNet or other backbone, an auxiliary one before.
 
     Attributes:
         num_classes: channels of the logits.

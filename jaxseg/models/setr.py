@@ -2,13 +2,18 @@
 
 Zheng et al., CVPR 2021, https://arxiv.org/abs/2012.15840
 
-A ViT encodes the image as a sequence at one constant resolution; the decoder is simple. This file holds the naive decoder
-(section 3.3): a two-layer network of 1x1 convolutions and one bilinear enlargement to the image's size. Auxiliary heads of the
-same form read earlier blocks.
+A ViT encodes the image as a sequence at one constant resolution; the decoder is simple. Three of them (section 3.3): naive, a
+two-layer network of 1x1 convolutions and one bilinear enlargement; PUP, progressive upsampling, which convolves and doubles in
+turns; MLA, multi-level aggregation, which sums the maps of four depths from the deepest up. Auxiliary heads read earlier blocks.
 
 Differs from the paper:
-    - Enlargement is with half-pixel centres (``align_corners=False``), as in mmsegmentation; the authors' code aligns corners.
-    - Any image size: the grid is padded to whole patches and the logits are cropped.
+    - Any image size: the grid is padded to whole patches and the logits are cropped. The authors' code takes squares.
+    - ``align_corners`` is False, as in the authors' configs and mmsegmentation; MLA's enlargement of its streams by 4 aligns
+      corners, as the authors' code does whatever the config says (mmsegmentation's does not).
+    - No bias in convolutions before a batch norm, which takes it out again; the authors have one in naive and PUP.
+    - No class token. The authors' ViT adds its position and drops it before the first block, so that it learns nothing.
+    - The heads of the authors' code each hold another classifier of 512 channels, never used. With it, the class token and those
+      biases, 150 classes, 512 x 512 pixels and all auxiliary heads, the counts are the paper's: 305.67, 318.31 and 310.57 M.
 """
 
 from typing import Any
@@ -18,64 +23,125 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from jaxseg import ops
+from jaxseg.errors import InputError
 from jaxseg.models.backbones.vit import ViT
-from jaxseg.models.layers import Conv, ConvBNAct, sow_auxiliary
+from jaxseg.models.layers import sow_auxiliary
+from jaxseg.models.setr_decoders import Aggregation, LinearHead, UpsamplingHead
 from jaxseg.types import Image, Logits
 
+Maps = tuple[Float[Array, "b gh gw _"], ...]
 
-class NaiveHead(nn.Module):
-    """Layer norm, 1x1 convolution with batch norm and ReLU, 1x1 classifier, bilinear enlargement.
-
-    Attributes:
-        num_classes: channels of the logits.
-        features: channels between; the reference's 256.
-        dtype: compute dtype.
-    """
-
-    num_classes: int
-    features: int = 256
-    dtype: Any = jnp.float32
-
-    @nn.compact
-    def __call__(self, x: Float[Array, "b gh gw d"], size: tuple[int, int], *, train: bool) -> Logits:
-        """Return float32 logits of the given height and width."""
-        x = nn.LayerNorm(epsilon=1e-6, dtype=self.dtype, name="norm")(x)
-        x = ConvBNAct(self.features, 0.9, 1e-5, kernel_size=1, dtype=self.dtype, name="hidden")(x, train=train)
-        x = Conv(self.num_classes, 1, kernel_init=nn.initializers.normal(0.01), dtype=self.dtype, name="classifier")(x)
-        return ops.resize(x.astype(jnp.float32), size, method="bilinear")
+#: Each of a size of its own.
+SmallLogits = Float[Array, "b _ _ k"]
 
 
-class SETRNaive(nn.Module):
-    """SETR with the naive decoder; the defaults are the paper's SETR-Naive on ViT-L/16 at 768 x 768.
-
-    The last map of the backbone feeds the main head, each earlier one an auxiliary head.
+class SETR(nn.Module):
+    """What the three have in common: a ViT, a main head, and auxiliary heads that count in training.
 
     Attributes:
         num_classes: channels of the logits.
-        backbone: its ``feature_depths`` place the heads; the paper's are after blocks 10, 15, 20 and 24.
-        head_features: channels inside the heads.
+        backbone: its ``feature_depths`` place the heads.
+        head_features: channels inside the heads; the reference's 256.
         auxiliary_weight: of each auxiliary head's loss; the reference's 0.4.
-        dtype: compute dtype of the heads.
+        align_corners: of enlargements.
+        dtype: compute dtype of the heads; logits are float32 all the same.
     """
 
     num_classes: int
     backbone: ViT = ViT(image_size=(768, 768), feature_depths=(10, 15, 20, 24))
     head_features: int = 256
     auxiliary_weight: float = 0.4
+    align_corners: bool = False
     dtype: Any = jnp.float32
 
     @nn.compact
     def __call__(self, image: Image, *, train: bool = False) -> Logits:
         """Return logits of the image's height and width."""
         height, width = image.shape[1:3]
-        *earlier, last = self.backbone(image, train=train)
+        maps = self.backbone(image, train=train)
         stride = self.backbone.strides[-1]
-        padded = (last.shape[1] * stride, last.shape[2] * stride)
-        if train:
-            for i, x in enumerate(earlier, start=1):
-                logits = self._head(f"auxiliary_head{i}")(x, padded, train=True)
-                sow_auxiliary(self, f"auxiliary{i}", self.auxiliary_weight, logits[:, :height, :width])
-        return self._head("head")(last, padded, train=train)[:, :height, :width]
+        size = (maps[-1].shape[1] * stride, maps[-1].shape[2] * stride)
+        logits, auxiliary = self._decode(maps, train=train)
+        for i, small in enumerate(auxiliary, start=1):
+            sow_auxiliary(self, f"auxiliary{i}", self.auxiliary_weight, self._enlarge(small, size)[:, :height, :width])
+        return self._enlarge(logits, size)[:, :height, :width]
 
-    def _head(self, name: str) -> NaiveHead:
-        return NaiveHead(self.num_classes, self.head_features, dtype=self.dtype, name=name)
+    def _decode(self, maps: Maps, *, train: bool) -> tuple[SmallLogits, list[SmallLogits]]:
+        """Return small logits, and in training those of the auxiliary heads."""
+        raise NotImplementedError
+
+    def _enlarge(self, logits: SmallLogits, size: tuple[Any, Any]) -> Logits:
+        return ops.resize(logits.astype(jnp.float32), size, align_corners=self.align_corners)
+
+    def _head(self, name: str, kernel_size: int, convs: int = 1, enlarge: int = 1) -> UpsamplingHead:
+        return UpsamplingHead(
+            self.num_classes,
+            self.head_features,
+            kernel_size=kernel_size,
+            convs=convs,
+            enlarge=enlarge,
+            align_corners=self.align_corners,
+            dtype=self.dtype,
+            name=name,
+        )
+
+
+class SETRNaive(SETR):
+    """SETR-Naive; the defaults are on ViT-L/16 at 768 x 768. See :class:`SETR` for the attributes.
+
+    The last map feeds the main head, each earlier one (after blocks 10, 15 and 20) an auxiliary head of the same form.
+    """
+
+    def _decode(self, maps: Maps, *, train: bool) -> tuple[SmallLogits, list[SmallLogits]]:
+        earlier = maps[:-1] if train else ()
+        auxiliary = [self._head(f"auxiliary_head{i}", 1)(x, train=train) for i, x in enumerate(earlier, start=1)]
+        return self._head("head", 1)(maps[-1], train=train), auxiliary
+
+
+class SETRPUP(SETR):
+    """SETR-PUP; the defaults are on ViT-L/16 at 768 x 768. See :class:`SETR` for the attributes.
+
+    Four 3x3 convolutions with a doubling after each. Every map, the last one too, feeds an auxiliary head: one 3x3 convolution,
+    an enlargement by 4, the classifier.
+    """
+
+    def _decode(self, maps: Maps, *, train: bool) -> tuple[SmallLogits, list[SmallLogits]]:
+        auxiliary = []
+        for i, x in enumerate(maps if train else (), start=1):
+            auxiliary.append(self._head(f"auxiliary_head{i}", 3, enlarge=4)(x, train=train))
+        return self._head("head", 3, convs=4, enlarge=2)(maps[-1], train=train), auxiliary
+
+
+class SETRMLA(SETR):
+    """SETR-MLA; the defaults are on ViT-L/16 at 768 x 768, four streams from blocks 6, 12, 18 and 24.
+
+    See :class:`SETR` for the other attributes. Every stream feeds an auxiliary head, a 1x1 convolution without bias.
+
+    Attributes:
+        stream_features: channels of each stream before they are put together.
+        stream_align_corners: of the enlargement of the streams by 4.
+    """
+
+    backbone: ViT = ViT(image_size=(768, 768), feature_depths=(6, 12, 18, 24))
+    stream_features: int = 128
+    stream_align_corners: bool = True
+
+    def _decode(self, maps: Maps, *, train: bool) -> tuple[SmallLogits, list[SmallLogits]]:
+        if len(maps) < 2:
+            raise InputError(
+                f"SETRMLA sums the maps of several depths, and the backbone has feature_depths={self.backbone.feature_depths}: "
+                "give two or more."
+            )
+        decoder = Aggregation(
+            self.num_classes,
+            self.head_features,
+            self.stream_features,
+            align_corners=self.stream_align_corners,
+            dtype=self.dtype,
+            name="head",
+        )
+        logits, streams = decoder(maps, train=train)
+        auxiliary = []
+        for i, x in enumerate(streams if train else (), start=1):
+            auxiliary.append(LinearHead(self.num_classes, dtype=self.dtype, name=f"auxiliary_head{i}")(x))
+        return logits, auxiliary

@@ -1,6 +1,7 @@
-"""Pure array functions under every network: convolutions, pooling with indices, resizing, cropping."""
+"""Pure array functions under every network: convolutions, pooling with indices, resizing, cropping, attention."""
 
 from jaxseg.ops.adaptive import adaptive_avg_pool
+from jaxseg.ops.attention import attention, attention_weights
 from jaxseg.ops.convolution import conv2d
 from jaxseg.ops.crop import centre_crop
 from jaxseg.ops.pooling import max_pool, max_pool_with_argmax, max_unpool
@@ -9,6 +10,8 @@ from jaxseg.ops.transposed import bilinear_kernel, conv_transpose2d
 
 __all__ = [
     "adaptive_avg_pool",
+    "attention",
+    "attention_weights",
     "bilinear_kernel",
     "centre_crop",
     "conv2d",

@@ -50,6 +50,33 @@ def heat_map(values: Float[np.ndarray, "h w"], *, largest: float) -> UInt8[np.nd
     return cv2.cvtColor(cv2.applyColorMap(levels, cv2.COLORMAP_INFERNO), cv2.COLOR_BGR2RGB)
 
 
+def attention_overlay(
+    image: Shaped[np.ndarray, "_h _w c"], shares: Float[np.ndarray, "_h _w"], query: tuple[int, int] | None = None
+) -> UInt8[np.ndarray, "h w 3"]:
+    """Lay a map of attention over its image, which is shown in grey: violet where there is some, pale yellow at the most.
+
+    Args:
+        image: as :func:`to_rgb` takes it.
+        shares: at least 0, of the image's size; the largest is the end of the scale.
+        query: row and column of the pixel that looks, marked by a white ring with a black rim.
+
+    Raises:
+        InputError: where the sizes differ.
+    """
+    check_same_size("image", image.shape[:2], shares.shape)
+    grey = cv2.cvtColor(cv2.cvtColor(to_rgb(image), cv2.COLOR_RGB2GRAY), cv2.COLOR_GRAY2RGB)
+    largest = float(shares.max(initial=0))
+    relative = shares[..., None] / largest if largest > 0 else np.zeros((*shares.shape, 1), np.float32)
+    colors = heat_map(shares, largest=largest if largest > 0 else 1.0)
+    opacity = 0.15 + 0.7 * np.sqrt(relative)
+    picture = np.rint((1 - opacity) * grey.astype(np.float32) + opacity * colors).astype(np.uint8)
+    if query is not None:
+        radius = max(min(shares.shape) // 40, 3)
+        for thickness, color in ((3, (0, 0, 0)), (1, (255, 255, 255))):
+            cv2.circle(picture, (int(query[1]), int(query[0])), radius, color, thickness)
+    return picture
+
+
 def _distinct_colors(count: int) -> UInt8[np.ndarray, "n 3"]:
     """Black for 0, then hues by the golden ratio, in three strengths."""
     index = np.arange(count)

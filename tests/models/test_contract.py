@@ -10,6 +10,8 @@ import pytest
 from jaxseg import losses, objectives
 from jaxseg.models import (
     FCN,
+    SETRMLA,
+    SETRPUP,
     DeconvNet,
     DeepLabV1,
     DeepLabV2,
@@ -22,12 +24,14 @@ from jaxseg.models import (
     SETRNaive,
     UNet,
     UNetBackbone,
+    UPerNet,
     WNet,
 )
-from jaxseg.models.backbones import VGG16, ResNet, ViT, Xception65
+from jaxseg.models.backbones import VGG16, ResNet, Swin, ViT, Xception65
 
 KEY = jax.random.key(0)
 SMALL_VIT = ViT(patch_size=4, width=16, depth=2, num_heads=2, hidden=32, image_size=(16, 24), feature_depths=(1, 2))
+SMALL_SWIN = Swin(width=8, depths=(2, 2), num_heads=(2, 4), window=3, patch_size=2, drop_path=0.0)
 SMALL_VGG = VGG16(batch_norm=True, widths=(3, 4, 4, 5, 5), convolutions=(1, 1, 2, 1, 1))
 SMALL_RESNET = ResNet(depth=18, output_stride=8, width=2)
 ATROUS_VGG = SMALL_VGG.clone(output_stride=8, pool_window=3)
@@ -50,6 +54,10 @@ NETWORKS = {
     "deeplab-v3+": DeepLabV3Plus(
         num_classes=3, backbone=Xception65(width=2, middle_blocks=1), atrous_rates=(1, 2), features=4, dropout=0.0
     ),
+    "setr-pup": SETRPUP(num_classes=3, backbone=SMALL_VIT, head_features=8),
+    "setr-mla": SETRMLA(num_classes=3, backbone=SMALL_VIT, head_features=8, stream_features=6),
+    "upernet-swin": UPerNet(num_classes=3, backbone=SMALL_SWIN, features=8, bins=(1, 2), dropout=0.0, auxiliary_features=6),
+    "fcn-swin": FCN(num_classes=3, backbone=SMALL_SWIN),
     "wnet": WNet(num_classes=3, width=4, depth=2),
 }
 

@@ -3,110 +3,147 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from jaxseg import ops
 from jaxseg.errors import InputError
-from jaxseg.models import SETRNaive
+from jaxseg.models import SETRMLA, SETRPUP, SETRNaive
 from jaxseg.models.backbones import ViT
-from jaxseg.models.transformer import DropPath, MultiHeadAttention
+from jaxseg.models.setr_decoders import Aggregation, UpsamplingHead
 
 KEY = jax.random.key(0)
-VIT = ViT(patch_size=4, width=8, depth=3, num_heads=2, hidden=16, image_size=(8, 12))
+VIT = ViT(patch_size=4, width=8, depth=3, num_heads=2, hidden=16, image_size=(8, 12), feature_depths=(1, 2, 3))
 
-
-def shapes(model, size):
-    return jax.eval_shape(lambda: model.init_with_output(KEY, jnp.zeros((2, *size, 3))))
+#: In the authors' code and not here: in each head a classifier from 512 channels to 150 that nothing reads, and the class token
+#: and its position, which are dropped before the first block. Biases of convolutions before a batch norm are counted apart.
+UNUSED_CLASSIFIER, CLASS_TOKEN = 513 * 150, 2 * 1024
 
 
 def count(tree):
     return sum(x.size for x in jax.tree.leaves(tree))
 
 
-def test_blocks_have_the_papers_parameters():
-    """ViT-B/16 without class token, final norm and classifier: 12 blocks, patches and 196 positions."""
-    variables = jax.eval_shape(lambda: ViT.of_size("B").init(KEY, jnp.zeros((1, 224, 224, 3))))["params"]
-    assert count(variables["block1"]) == 7_087_872
-    assert count(variables) == 12 * 7_087_872 + (16 * 16 * 3 + 1) * 768 + 196 * 768
-    # The published 86,567,656 also counts the class token and its position, the final norm and 1000 classes.
-    assert count(variables) + 2 * 768 + 2 * 768 + 769 * 1000 == 86_567_656
+def parameters(model, size):
+    image = jnp.zeros((1, *size, 3))
+    return jax.eval_shape(lambda: model.init({"params": KEY, "dropout": KEY}, image, train=True))["params"]
 
 
-@pytest.mark.parametrize(("size", "grid"), [((8, 12), (2, 3)), ((16, 16), (4, 4)), ((9, 13), (3, 4))])
-def test_the_grid_follows_the_image(size, grid):
-    maps, _ = shapes(VIT.clone(feature_depths=(1, 3)), size)
-    assert [m.shape for m in maps] == [(2, *grid, 8)] * 2
-    assert VIT.clone(feature_depths=(1, 3)).strides == (4, 4)
+@pytest.mark.parametrize(
+    ("network", "heads", "biases", "ours", "papers"),
+    [
+        (SETRNaive, 4, 4, 305_358_424, 305.67),
+        (SETRPUP, 5, 8, 317_918_446, 318.31),
+        (SETRMLA, 5, 0, 310_182_038, 310.57),
+    ],
+)
+def test_counts_are_the_papers(network, heads, biases, ours, papers):
+    """Table 1 of the paper: ViT-L/16, 150 classes, 512 x 512, auxiliary heads counted."""
+    default = network(num_classes=150)
+    params = parameters(default.clone(backbone=default.backbone.clone(image_size=(512, 512))), (512, 512))
+    found = count(params)
+    assert found == ours
+    theirs = found + heads * UNUSED_CLASSIFIER + biases * 256 + CLASS_TOKEN
+    assert round(theirs / 1e6, 2) == papers
+
+
+@pytest.mark.parametrize(("network", "naive"), [(SETRNaive, 87.69), (SETRPUP, 97.64), (SETRMLA, 92.59)])
+def test_counts_on_vit_base_are_the_papers(network, naive):
+    depths = (3, 6, 9, 12)
+    backbone = ViT.of_size("B", image_size=(512, 512), feature_depths=depths)
+    found = count(parameters(network(num_classes=150, backbone=backbone), (512, 512)))
+    heads, biases = {SETRNaive: (4, 4), SETRPUP: (5, 8), SETRMLA: (5, 0)}[network]
+    assert round((found + heads * UNUSED_CLASSIFIER + biases * 256 + 2 * 768) / 1e6, 2) == naive
+
+
+@pytest.mark.parametrize(
+    ("network", "depths", "auxiliary"),
+    [(SETRNaive, (10, 15, 20, 24), 3), (SETRPUP, (10, 15, 20, 24), 4), (SETRMLA, (6, 12, 18, 24), 4)],
+)
+def test_defaults_are_the_papers(network, depths, auxiliary):
+    model = network(num_classes=19)
+    assert (model.backbone.width, model.backbone.depth, model.backbone.image_size) == (1024, 24, (768, 768))
+    assert (model.backbone.feature_depths, model.auxiliary_weight) == (depths, 0.4)
+    heads = [f"auxiliary_head{i + 1}" for i in range(auxiliary)]
+    assert sorted(parameters(model, (768, 768))) == [*heads, "backbone", "head"]
+
+
+@pytest.mark.parametrize("network", [SETRNaive, SETRPUP, SETRMLA])
+def test_auxiliary_logits_have_the_images_size_and_cost_nothing_in_evaluation(network):
+    model = network(num_classes=2, backbone=VIT, head_features=4)
+    image = jnp.zeros((2, 9, 13, 3))
+    variables = model.init({"params": KEY, "dropout": KEY}, image, train=True)
+    variables.pop("auxiliary")
+    logits, changed = model.apply(variables, image, train=True, mutable=["auxiliary", "batch_stats"])
+    for ((weight, auxiliary),) in changed["auxiliary"].values():
+        assert auxiliary.shape == logits.shape == (2, 9, 13, 2)
+        assert weight == np.float32(0.4)
+    _, changed = model.apply(variables, image, mutable=["auxiliary"])
+    assert not changed
 
 
 def test_positions_are_as_learnt_at_their_own_grid_and_resized_at_another():
+    vit = VIT.clone(feature_depths=())
     image = jnp.ones((1, 8, 12, 3))
-    variables = VIT.init(KEY, image)
+    variables = vit.init(KEY, image)
     table = variables["params"]["position_embedding"]
     assert table.shape == (1, 2, 3, 8)
     flat = jax.tree.map(lambda x: x, variables)
     flat["params"]["position_embedding"] = jnp.broadcast_to(table.mean((1, 2), keepdims=True), table.shape)
-    assert not np.allclose(VIT.apply(variables, image)[0], VIT.apply(flat, image)[0])
+    assert not np.allclose(vit.apply(variables, image)[0], vit.apply(flat, image)[0])
     # A table that is the same everywhere stays so at any grid: all tokens of a constant image are alike.
-    big = VIT.apply(flat, jnp.ones((1, 20, 16, 3)))[0]
+    big = vit.apply(flat, jnp.ones((1, 20, 16, 3)))[0]
     np.testing.assert_allclose(big, np.broadcast_to(big[:, :1, :1], big.shape), atol=1e-5)
 
 
-def test_attention_without_positions_does_not_see_the_order():
-    tokens = jnp.asarray(np.random.default_rng(0).normal(size=(2, 7, 8)), jnp.float32)
-    attention = MultiHeadAttention(num_heads=2)
-    variables = attention.init(KEY, tokens)
-    order = np.random.default_rng(1).permutation(7)
-    np.testing.assert_allclose(
-        attention.apply(variables, tokens)[:, order], attention.apply(variables, tokens[:, order]), atol=1e-6
-    )
+def test_pup_doubles_between_its_convolutions():
+    x = jnp.zeros((1, 3, 5, 8))
+    head = UpsamplingHead(num_classes=2, features=4, kernel_size=3, convs=4, enlarge=2)
+    y, variables = head.init_with_output(KEY, x, train=False)
+    assert y.shape == (1, 24, 40, 2)  # the fourth doubling is that of the logits
+    assert sorted(variables["params"]) == ["classifier", "hidden1", "hidden2", "hidden3", "hidden4", "norm"]
+    auxiliary = UpsamplingHead(num_classes=2, features=4, kernel_size=3, enlarge=4)
+    assert auxiliary.init_with_output(KEY, x, train=False)[0].shape == (1, 12, 20, 2)
 
 
-def test_attention_is_the_papers_formula():
-    """softmax(Q K^T / sqrt(d)) V per head, in NumPy."""
-    tokens = np.random.default_rng(0).normal(size=(1, 5, 8)).astype(np.float32)
-    attention = MultiHeadAttention(num_heads=2)
-    variables = attention.init(KEY, jnp.asarray(tokens))
-    p = jax.device_get(variables["params"])
-    q, k, v = (
-        np.einsum("bnd,dhe->bhne", tokens, p[n]["kernel"]) + p[n]["bias"][None, :, None] for n in ("query", "key", "value")
-    )
-    scores = np.exp(q @ k.swapaxes(-1, -2) / np.sqrt(4))
-    heads = (scores / scores.sum(-1, keepdims=True)) @ v
-    expected = np.einsum("bhne,hed->bnd", heads, p["out"]["kernel"]) + p["out"]["bias"]
-    np.testing.assert_allclose(attention.apply(variables, jnp.asarray(tokens)), expected, atol=1e-5)
+def test_pup_takes_the_corners_as_asked():
+    x = jax.random.normal(KEY, (1, 3, 5, 8))
+    head = UpsamplingHead(num_classes=2, features=4, kernel_size=3, convs=2, enlarge=2)
+    variables = head.init(KEY, x, train=False)
+    assert not np.allclose(head.apply(variables, x, train=False), head.clone(align_corners=True).apply(variables, x, train=False))
 
 
-def test_drop_path_drops_whole_images_and_keeps_the_mean():
-    x = jnp.ones((4000, 3))
-    y = np.asarray(DropPath(0.25).apply({}, x, train=True, rngs={"dropout": KEY}))
-    assert set(np.unique(y.round(5))) == {0.0, np.float32(1.33333)}
-    assert (y == y[:, :1]).all()
-    assert y.mean() == pytest.approx(1.0, abs=0.05)
-    np.testing.assert_array_equal(DropPath(0.25).apply({}, x, train=False), x)
+def test_mla_sums_from_the_deepest_up():
+    """Only the shallowest stream sees all maps, and the deepest itself alone."""
+    maps = tuple(jax.random.normal(jax.random.key(i), (1, 3, 4, 8)) for i in range(3))
+    decoder = Aggregation(num_classes=2, features=6, stream_features=4)
+    variables = decoder.init(KEY, maps, train=False)
+    (logits, streams) = decoder.apply(variables, maps, train=False)
+    assert logits.shape == (1, 12, 16, 2)
+    for changed in range(3):
+        others = tuple(-m if i == changed else m for i, m in enumerate(maps))
+        _, moved = decoder.apply(variables, others, train=False)
+        assert [not np.allclose(a, b) for a, b in zip(streams, moved)] == [i <= changed for i in range(3)]
 
 
-def test_refuses_what_cannot_be():
-    with pytest.raises(InputError, match=r"width=8 must be a multiple of num_heads=3"):
-        shapes(VIT.clone(num_heads=3), (8, 12))
-    with pytest.raises(InputError, match=r"feature_depths=\(2, 1\) must rise and lie between 1 and depth=3"):
-        shapes(VIT.clone(feature_depths=(2, 1)), (8, 12))
-    with pytest.raises(InputError, match=r"feature_depths=\(4,\) must rise"):
-        shapes(VIT.clone(feature_depths=(4,)), (8, 12))
-    with pytest.raises(InputError, match=r"ViT size 'XL': one of Ti, S, B, L, H"):
-        ViT.of_size("XL")
+def test_mla_aligns_corners_inside_as_the_authors_do():
+    model = SETRMLA(num_classes=2, backbone=VIT, head_features=4, stream_features=4)
+    image = jax.random.normal(KEY, (1, 8, 12, 3))
+    variables = model.init(KEY, image)
+    assert (model.stream_align_corners, model.align_corners) == (True, False)
+    assert not np.allclose(model.apply(variables, image), model.clone(stream_align_corners=False).apply(variables, image))
 
 
-def test_the_default_is_the_papers_setr():
-    model = SETRNaive(num_classes=19)
-    assert (model.backbone.width, model.backbone.depth, model.backbone.feature_depths) == (1024, 24, (10, 15, 20, 24))
-    params = jax.eval_shape(lambda: model.init({"params": KEY, "dropout": KEY}, jnp.zeros((1, 768, 768, 3)), train=True))[
-        "params"
-    ]
-    assert sorted(params) == ["auxiliary_head1", "auxiliary_head2", "auxiliary_head3", "backbone", "head"]
-    # The paper's 305.67 M, with one head; the three auxiliary heads of 0.27 M each are extra.
-    assert count(params["backbone"]) + count(params["head"]) == pytest.approx(305.67e6, rel=2e-4)
-
-
-def test_the_head_upsamples_by_the_patch():
-    """Constant tokens give constant logits, of the size that is asked for."""
+def test_naive_logits_are_enlarged_from_the_grid_with_half_pixel_centres():
     model = SETRNaive(num_classes=2, backbone=VIT, head_features=4)
-    logits = model.init_with_output(KEY, jnp.zeros((1, 9, 13, 3)))[0]
-    assert logits.shape == (1, 9, 13, 2)
+    image = jax.random.normal(KEY, (1, 8, 12, 3))
+    variables = model.init(KEY, image)
+    head = UpsamplingHead(num_classes=2, features=4)
+    small = head.apply(
+        {k: v["head"] for k, v in variables.items()},
+        VIT.bind({"params": variables["params"]["backbone"]})(image)[-1],
+        train=False,
+    )
+    np.testing.assert_allclose(model.apply(variables, image), ops.resize(small, (8, 12)), atol=1e-6)
+
+
+def test_mla_needs_several_depths():
+    with pytest.raises(InputError, match=r"SETRMLA sums the maps of several depths, and the backbone has feature_depths=\(\)"):
+        parameters(SETRMLA(num_classes=2, backbone=VIT.clone(feature_depths=())), (8, 12))
