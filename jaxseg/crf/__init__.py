@@ -3,7 +3,7 @@
 from jaxseg.crf.exact import Exact
 from jaxseg.crf.lattice import Permutohedral
 from jaxseg.crf.local import Local
-from jaxseg.crf.mean_field import build_kernel, default_filter, iterate, mean_field, unary_from_labels
+from jaxseg.crf.mean_field import build_kernel, default_filter, iterate, mean_field, mean_field_energy, unary_from_labels
 from jaxseg.crf.parameters import SETS, Parameters
 from jaxseg.crf.separable import Separable
 
@@ -18,5 +18,6 @@ __all__ = [
     "default_filter",
     "iterate",
     "mean_field",
+    "mean_field_energy",
     "unary_from_labels",
 ]

@@ -153,6 +153,48 @@ def mean_field(
     Raises:
         InputError: shapes that differ, an unknown normalisation, or what a filter cannot do.
     """
+    return _marginals(
+        mean_field_energy(
+            unary,
+            image,
+            w1=w1,
+            sigma_alpha=sigma_alpha,
+            sigma_beta=sigma_beta,
+            w2=w2,
+            sigma_gamma=sigma_gamma,
+            iterations=iterations,
+            normalisation=normalisation,
+            compatibility=compatibility,
+            spatial_compatibility=spatial_compatibility,
+            mask=mask,
+            filter=filter,
+            spatial_filter=spatial_filter,
+        )
+    )
+
+
+def mean_field_energy(
+    unary: Float[Array | np.ndarray, "h w k"],
+    image: Shaped[Array | np.ndarray, "h2 w2 c"],
+    *,
+    w1: float | Float[Array, ""] = _DEFAULT.w1,
+    sigma_alpha: float | Float[Array, ""] = _DEFAULT.sigma_alpha,
+    sigma_beta: float | Float[Array, ""] = _DEFAULT.sigma_beta,
+    w2: float | Float[Array, ""] = _DEFAULT.w2,
+    sigma_gamma: float | Float[Array, ""] = _DEFAULT.sigma_gamma,
+    iterations: int = _DEFAULT.iterations,
+    normalisation: str = _DEFAULT.normalisation,
+    compatibility: Float[Array | np.ndarray, "..."] | None = None,
+    spatial_compatibility: Float[Array | np.ndarray, "..."] | None = None,
+    mask: Bool[Array | np.ndarray, "h3 w3"] | None = None,
+    filter: Filter | None = None,
+    spatial_filter: Filter = _SPATIAL,
+) -> Float[Array, "h w k"]:
+    """Return energies of which the marginals of :func:`mean_field` are the softmax, with the sign of the unary.
+
+    Their negatives are logits: for a loss, or whatever else wants logarithms. Arguments and errors are those of
+    :func:`mean_field`.
+    """
     _check(unary, image, mask, normalisation, iterations)
     if compatibility is not None and spatial_compatibility is None:
         spatial_compatibility = compatibility
@@ -173,7 +215,7 @@ def iterate(
     *,
     iterations: int,
 ) -> Float[Array, "h w k"]:
-    """Return the marginals after so many updates.
+    """Return the energies after so many updates; see :func:`mean_field_energy`.
 
     Args:
         unary: energies.
@@ -182,20 +224,23 @@ def iterate(
         iterations: updates.
     """
 
-    def update(q: Array, _: None) -> tuple[Array, None]:
-        energy = unary
+    def update(energy: Array, _: None) -> tuple[Array, None]:
+        q, energy = _softmax(-energy), unary
         for kernel, penalty in zip(kernels, penalties):
             sums = kernel(q)
             energy = energy + (sums @ penalty.T if penalty.ndim == 2 else penalty.reshape(1, 1, -1) * sums)
-        return _softmax(-energy), None
+        return energy, None
 
-    return lax.scan(update, _softmax(-unary), None, length=iterations)[0]
+    return lax.scan(update, unary, None, length=iterations)[0]
 
 
 def _softmax(x: Float[Array, "h w k"]) -> Float[Array, "h w k"]:
     height, *rest = x.shape
     pieces = jnp.pad(x, ((0, -height % ROWS), (0, 0), (0, 0))).reshape(-1, ROWS, *rest)
     return lax.map(jax.nn.softmax, pieces).reshape(-1, *rest)[:height]
+
+
+_marginals = jax.jit(lambda energy: _softmax(-energy))
 
 
 def _penalty(weight: float | Array, compatibility: Array | np.ndarray | None, classes: int) -> Float[Array, "..."]:
