@@ -1,26 +1,31 @@
 """Measure jaxseg here, beside plain ``lax`` and, where it is installed, PyTorch: ``python -m jaxseg.benchmark step``."""
 
 import argparse
+import functools
 import importlib.util
 import json
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 from rich.table import Table
 
 from jaxseg import console
-from jaxseg.benchmarks import operations, steps
+from jaxseg.benchmarks import crf, operations, steps
+from jaxseg.errors import InputError
 
 EXAMPLE = """examples:
   python -m jaxseg.benchmark step                   three networks' train steps: time, compile time, memory
   python -m jaxseg.benchmark step --only unet --json
   python -m jaxseg.benchmark ops --only transposed  single operations, forwards and each gradient
+  python -m jaxseg.benchmark crf                    the dense CRF on 480 x 360 with 11 classes, beside pydensecrf
 
 Everything is float32, batch 2; the alternatives take turns, and the shortest of --rounds counts. A ratio below 1 means that
-jaxseg is faster. PyTorch (pip install torch) runs eagerly, in its better layout of default and channels-last."""
+jaxseg is faster. PyTorch (pip install torch) runs eagerly, in its better layout of default and channels-last. The CRF's times are
+per image."""
 
-SUBJECTS = {"ops": operations.rows, "step": steps.rows}
+SUBJECTS = {"crf": crf.rows, "ops": operations.rows, "step": steps.rows}
 
 
 def with_ratios(row: dict[str, Any]) -> dict[str, Any]:
@@ -49,12 +54,17 @@ def _cell(key: str, value: Any) -> str:
         return "-"
     if isinstance(value, str):
         return value
-    return f"{value:.2f}" if key.startswith("ratio") else f"{value:,.1f}"
+    return f"{value:.3f}" if key == "agree" else f"{value:.2f}" if key.startswith("ratio") else f"{value:,.1f}"
 
 
 def _measured(args: argparse.Namespace, with_torch: bool) -> Iterator[dict[str, Any]]:
-    for row in SUBJECTS[args.subject](args.rounds, args.only, not args.no_lax, with_torch):
-        row = with_ratios(row)
+    subject: Callable[..., Iterator[dict[str, Any]]] = SUBJECTS[args.subject]
+    if args.images is not None:
+        if args.subject != "crf":
+            raise InputError("--images is for the benchmark of the CRF alone.")
+        subject = functools.partial(subject, folder=args.images)
+    for row in subject(args.rounds, args.only, not args.no_lax, with_torch):
+        row = row if args.subject == "crf" else with_ratios(row)
         shown = ", ".join(f"{key} {_cell(key, value)}" for key, value in row.items() if key.startswith("ratio"))
         console.status.print(f"{row['name']}: {shown}")
         yield row
@@ -68,10 +78,11 @@ def command_line() -> argparse.ArgumentParser:
         epilog=EXAMPLE,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("subject", choices=sorted(SUBJECTS), help="single operations, or whole train steps")
+    parser.add_argument("subject", choices=sorted(SUBJECTS), help="the dense CRF, single operations, or whole train steps")
     parser.add_argument("--json", action="store_true", help="print a list of rows as JSON")
     parser.add_argument("--only", metavar="TEXT", help="measure what has TEXT in its name")
     parser.add_argument("--rounds", type=int, default=5, metavar="N", help="how often each alternative is timed (default: 5)")
+    parser.add_argument("--images", type=Path, metavar="DIR", help="with crf: images of 480 x 360 instead of drawn ones")
     parser.add_argument("--no-lax", action="store_true", help="leave out plain lax, whose steps take several times as long")
     return parser
 
@@ -82,7 +93,7 @@ def main(argv: list[str] | None = None) -> None:
     # OpenMP's waiting threads would otherwise take the cores from whoever's turn it is. Read when PyTorch is first imported.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     with_torch = importlib.util.find_spec("torch") is not None
-    if not with_torch:
+    if not with_torch and args.subject != "crf":
         console.status.print("PyTorch is not installed: its columns are left out (pip install torch).")
     with console.reporting_errors():
         console.print_devices()

@@ -98,12 +98,13 @@ class Config:
         if self.window is not None and hasattr(self.model, "output_size"):
             for side in self.window:
                 self.model.output_size(side)
-        undone = children(self.objective).get("normalise", self.normalise)
-        if undone != self.normalise:
-            raise InputError(
-                f"objective.normalise is {undone}, which undoes another normalisation than {self.normalise} of the config. "
-                "Set both alike."
-            )
+        for owner in ("objective", "model"):
+            undone = children(getattr(self, owner)).get("normalise", self.normalise)
+            if undone != self.normalise:
+                raise InputError(
+                    f"{owner}.normalise is {undone}, which undoes another normalisation than {self.normalise} of the config. "
+                    "Set both alike."
+                )
         for name in ("mean", "std"):
             given = len(getattr(self.normalise, name))
             if given not in (1, self.data.num_channels):

@@ -10,7 +10,6 @@ from collections.abc import Callable
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 from jaxtyping import Array, Float, Int, PRNGKeyArray, PyTree
 
 from jaxseg import losses, ops
@@ -139,9 +138,7 @@ def segment_and_reconstruct(
 
 def eight_bit(image: Image, normalise: Normalise) -> Image:
     """Undo a normalisation: return the colours that it was made from, 0 to 255."""
-    channels = image.shape[-1]
-    mean, std = (jnp.broadcast_to(jnp.asarray(x, jnp.float32), (1, 1, 1, channels)) for x in (normalise.mean, normalise.std))
-    return 255.0 * (image * std + mean)
+    return normalise.undo(image)
 
 
 def _check(model: Any, loss: Callable[..., Any]) -> None:

@@ -14,15 +14,18 @@ from jaxtyping import UInt8
 
 from jaxseg import console, visualize
 from jaxseg.attention_maps import attention_maps
+from jaxseg.crf import parameters
 from jaxseg.data.decode import decode_image
 from jaxseg.errors import InputError, did_you_mean
 from jaxseg.inference import Predictor, Samples, load
 from jaxseg.instances import Instances, label_instances
+from jaxseg.refinement import RefinedPredictor
 
 EXAMPLE = """examples:
   python -m jaxseg.predict --workdir runs/setr-scenes street.jpg
   python -m jaxseg.predict --workdir runs/unet-camvid --output masks/ photos/ --json > shares.jsonl
-  python -m jaxseg.predict --workdir runs/unet-isbi2012 --samples 20 --instances --min-area 20 slices/"""
+  python -m jaxseg.predict --workdir runs/unet-isbi2012 --samples 20 --instances --min-area 20 slices/
+  python -m jaxseg.predict --workdir runs/unet-camvid --crf=deeplab-v1 street.jpg"""
 
 #: What counts as an image when a folder is given.
 SUFFIXES = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp", ".webp")
@@ -195,6 +198,7 @@ def command_line() -> argparse.ArgumentParser:
     looking.add_argument(
         "--query", metavar="ROW,COLUMN", help="the pixel that looks; or centre, the default; or all, for what all look at"
     )
+    parameters.add_flag(parser)
     console.add_run_flags(parser)
     return parser
 
@@ -219,6 +223,8 @@ def main(argv: list[str] | None = None) -> None:
         console.use_compilation_cache()
         images = find_images(args.images)
         predictor = load(args.workdir, checkpoint=args.checkpoint, overrides=tuple(args.set), trusted=tuple(args.trust))
+        if args.crf is not None:
+            predictor = RefinedPredictor.of(predictor, args.crf)
         class_names = predictor.config.predicted_names
         if not args.instances and (args.background or args.min_area is not None):
             raise InputError("--background and --min-area say how objects are found: add --instances.")

@@ -48,11 +48,16 @@ class Match:
 def match(own: Mapping[str, PyTree], given: Mapping[str, PyTree]) -> Match:
     """Take what fits: every array of ``given`` that ``own`` has under the same name and in the same shape.
 
+    What ``own`` has inside its ``network`` (CRF-RNN around FCN-8s) may also be given as that network's alone.
+
     Args:
         own: the network's variables; each array keeps its dtype and its place on the devices.
         given: of another network, on the host.
     """
     theirs, taken, other, missing = _flat(given), [], [], []
+    if not any("/network/" in name for name in theirs):
+        given_names = {_inner(name): name for name in _flat(own)}
+        theirs = {given_names.get(name, name): value for name, value in theirs.items()}
 
     def choose(path: Any, leaf: Any) -> Any:
         name = _name(path)
@@ -103,6 +108,10 @@ def from_run(state: TrainState, source: str) -> tuple[TrainState, Match]:
 
 def _flat(tree: Mapping[str, PyTree]) -> dict[str, Any]:
     return {_name(path): leaf for path, leaf in jax.tree_util.tree_leaves_with_path(dict(tree))}
+
+
+def _inner(name: str) -> str:
+    return name.replace("/network/", "/", 1)
 
 
 def _name(path: Iterable[Any]) -> str:

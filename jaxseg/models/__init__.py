@@ -1,5 +1,6 @@
 """The networks, one file per paper."""
 
+from jaxseg.models.crf_rnn import CRFRNN
 from jaxseg.models.deconvnet import DeconvNet
 from jaxseg.models.deeplab_v1 import DeepLabV1
 from jaxseg.models.deeplab_v2 import DeepLabV2
@@ -16,6 +17,7 @@ from jaxseg.models.upernet import UPerNet
 from jaxseg.models.wnet import WNet
 
 __all__ = [
+    "CRFRNN",
     "FCN",
     "SETRMLA",
     "SETRPUP",

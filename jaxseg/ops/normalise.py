@@ -30,6 +30,12 @@ class Normalise:
         std = jnp.broadcast_to(jnp.asarray(self.std, jnp.float32), (1, 1, 1, channels))
         return (image.astype(jnp.float32) / scale - mean) / std
 
+    def undo(self, image: Image) -> Image:
+        """Return the colours that a normalised image was made from, in 8-bit units, 0 to 255."""
+        channels = image.shape[-1]
+        mean, std = (jnp.broadcast_to(jnp.asarray(x, jnp.float32), (1, 1, 1, channels)) for x in (self.mean, self.std))
+        return 255.0 * (image * std + mean)
+
 
 #: What Caffe's networks were trained on: the mean colour off, the 8-bit range kept. The authors give the mean in BGR, as
 #: (104.00699, 116.66877, 122.67892).

@@ -7,8 +7,9 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jaxseg import losses, objectives
+from jaxseg import crf, losses, objectives
 from jaxseg.models import (
+    CRFRNN,
     FCN,
     SETRMLA,
     SETRPUP,
@@ -28,6 +29,7 @@ from jaxseg.models import (
     WNet,
 )
 from jaxseg.models.backbones import VGG16, ResNet, Swin, ViT, Xception65
+from jaxseg.ops.normalise import Normalise
 
 KEY = jax.random.key(0)
 SMALL_VIT = ViT(patch_size=4, width=16, depth=2, num_heads=2, hidden=32, image_size=(16, 24), feature_depths=(1, 2))
@@ -36,9 +38,12 @@ SMALL_VGG = VGG16(batch_norm=True, widths=(3, 4, 4, 5, 5), convolutions=(1, 1, 2
 SMALL_RESNET = ResNet(depth=18, output_stride=8, width=2)
 ATROUS_VGG = SMALL_VGG.clone(output_stride=8, pool_window=3)
 
+SMALL_FCN = FCN8s(num_classes=3, backbone=SMALL_VGG, fc_features=12, fc_kernel_size=3, dropout=0.0)
+
 #: A small network of each kind.
 NETWORKS = {
-    "fcn-8s": FCN8s(num_classes=3, backbone=SMALL_VGG, fc_features=12, fc_kernel_size=3, dropout=0.0),
+    "fcn-8s": SMALL_FCN,
+    "crf-rnn": CRFRNN(3, SMALL_FCN, Normalise(mean=(0.5,), std=(0.25,)), filter=crf.Local(samples=16)),
     "fcn-resnet": FCN(num_classes=3, backbone=SMALL_RESNET),
     "deconvnet": DeconvNet(num_classes=3, backbone=SMALL_VGG, width=6, fc_kernel_size=2),
     "segnet": SegNet(num_classes=3, backbone=SMALL_VGG),
@@ -131,13 +136,18 @@ def test_every_parameter_has_a_gradient(network):
     assert all(bool(jnp.isfinite(g).all()) for g in jax.tree.leaves(gradients))
 
 
+def in_bfloat16(model):
+    if hasattr(model, "network"):
+        return model.clone(network=in_bfloat16(model.network))
+    if hasattr(model, "backbone"):
+        model = model.clone(backbone=model.backbone.clone(dtype=jnp.bfloat16))
+    return model.clone(dtype=jnp.bfloat16)
+
+
 def test_bfloat16_computes_near_float32_and_gives_float32_logits(network):
     model, variables = network
     images = random_images(1, 16, 24, 3)
-    low = model.clone(dtype=jnp.bfloat16)
-    if hasattr(model, "backbone"):
-        low = low.clone(backbone=model.backbone.clone(dtype=jnp.bfloat16))
-    exact, rough = (jax.jit(m.apply)(variables, images) for m in (model, low))
+    exact, rough = (jax.jit(m.apply)(variables, images) for m in (model, in_bfloat16(model)))
     assert rough.dtype == jnp.float32
     assert 0 < float(jnp.abs(exact - rough).max()) < 0.15 * float(jnp.abs(exact).max())
 
