@@ -19,7 +19,7 @@ from jaxseg.data.scenes import Scenes
 from jaxseg.data.voc2012 import VOC2012
 from jaxseg.models import CRFRNN, FCN8s
 from jaxseg.models.backbones import VGG16
-from jaxseg.ops.normalise import Normalise
+from jaxseg.ops.normalise import CAFFE
 from jaxseg.optimizers import adamw, sgd
 from jaxseg.schedules import constant, cosine
 
@@ -61,8 +61,6 @@ def scenes() -> Config:
 
 def voc2012() -> Config:
     """The authors' solver; their rate is for the sum of the loss, and is multiplied by the pixels of a typical image."""
-    # Mean colour off, 8-bit range kept, as in configs/fcn.py; the CRF undoes it.
-    normalise = Normalise(mean=(0.48109, 0.45752, 0.40787), std=(1 / 255,))
     return Config(
         model=CRFRNN(
             num_classes=21,
@@ -72,11 +70,11 @@ def voc2012() -> Config:
                 padding="pad 100",
                 learnt_deconvolutions="none",
             ),
-            normalise=normalise,
+            normalise=CAFFE,
         ),
         data=VOC2012(train_set="trainaug"),
         crop_size=(500, 500),
-        normalise=normalise,
+        normalise=CAFFE,
         optimizer=partial(sgd, momentum=0.99, weight_decay=5e-4),
         schedule=partial(constant, learning_rate=1e-13 * 500 * 375),
         steps=100_000,

@@ -29,7 +29,7 @@ from jaxseg.data.scenes import Scenes
 from jaxseg.data.voc2012 import VOC2012
 from jaxseg.models import FCN, FCN8s, FCN16s, FCN32s
 from jaxseg.models.backbones import VGG16
-from jaxseg.ops.normalise import Normalise
+from jaxseg.ops.normalise import CAFFE, Normalise
 from jaxseg.optimizers import adamw, sgd
 from jaxseg.schedules import constant, cosine, poly
 
@@ -110,8 +110,7 @@ def voc2012(network: type[FCN32s], rate: float) -> Config:
         ),
         data=VOC2012(train_set="trainaug"),
         crop_size=(500, 500),
-        # Mean colour off, 8-bit range kept: (104.00699, 116.66877, 122.67892) in BGR, here in RGB and in [0, 1].
-        normalise=Normalise(mean=(0.48109, 0.45752, 0.40787), std=(1 / 255,)),
+        normalise=CAFFE,
         optimizer=partial(sgd, momentum=0.99, weight_decay=5e-4),
         schedule=partial(constant, learning_rate=rate * 500 * 375),
         steps=100_000,
