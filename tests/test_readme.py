@@ -8,12 +8,20 @@ import pytest
 
 from jaxseg import benchmark, class_weights, evaluate, predict, train
 from jaxseg.config import load
+from jaxseg.crf import __main__ as crf
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text()
 #: Commands in code blocks, with continued lines joined.
 COMMANDS = re.findall(r"^(?:pip install .* && )?python -m jaxseg\.(\w+) ?(.*)$", README.replace("\\\n", " "), re.MULTILINE)
-MODULES = {"benchmark": benchmark, "class_weights": class_weights, "train": train, "evaluate": evaluate, "predict": predict}
+MODULES = {
+    "crf": crf,
+    "benchmark": benchmark,
+    "class_weights": class_weights,
+    "train": train,
+    "evaluate": evaluate,
+    "predict": predict,
+}
 
 
 def test_found_the_commands():
