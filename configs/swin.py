@@ -6,13 +6,16 @@ camvid      python -m jaxseg.train --config configs/swin.py:camvid --set data.ro
             A narrow Swin of four stages on CamVid at half resolution, from random weights.
 ade20k      python -m jaxseg.train --config configs/swin.py:ade20k --set data.root=DIR
             The paper's: Swin-T, 160,000 steps of 16 crops of 512 x 512. From ImageNet-1k it reaches 44.5 mIoU on val, Swin-S
-            47.6 (--set "model.backbone.depths=(2, 2, 18, 2)"), Swin-B 48.1 (that, and width 128). Not run by us.
+            47.6 (--set "model.backbone.depths=(2, 2, 18, 2)"), Swin-B 48.1 (that, --set model.backbone.width=128 and
+            --set "model.backbone.num_heads=(4, 8, 16, 32)"). Not run by us.
 cityscapes  python -m jaxseg.train --config configs/swin.py:cityscapes --set data.root=DIR
             The same for 80,000 steps of 8 crops of 512 x 1024. The authors publish no figure; not run by us.
 
 The last two are the authors' training: AdamW at 6e-5 with weight decay 0.01 (on kernels, not on norms and position tables), a
 linear warm-up of 1,500 steps and a linear decay to 0, stochastic depth of 0.3. They have no layer-wise decay of the learning
 rate, which many use when they fine-tune: add --set optimizer.layer_decay=0.9. Their figures are from pre-trained weights.
+Theirs also decays biases, gives images a shorter side of 512 first, in training and at test, and changes colours half the
+time, by sums.
 """
 
 from functools import partial
@@ -92,7 +95,7 @@ def published(num_classes: int, size: tuple[int, int]) -> dict[str, object]:
             RandomScale(0.5, 2.0),
             RandomCrop(size, max_class_share=0.75),
             RandomFlip(),
-            ColorJitter(0.125, 0.5, 0.5, 0.05),
+            ColorJitter(0.125, 0.5, 0.5, 0.1),
         ),
         "optimizer": partial(adamw, weight_decay=0.01, layer_decay=1.0),
         "schedule": partial(poly, learning_rate=6e-5, power=1.0, warmup_steps=1500, warmup_start=6e-11),

@@ -71,8 +71,9 @@ def attention_maps(
     missing = (-seen.shape[0] % SIZE_MULTIPLE, -seen.shape[1] % SIZE_MULTIPLE) if config.window is None else (0, 0)
     padded = np.pad(seen, ((0, missing[0]), (0, missing[1]), (0, 0)), mode="edge")
     where = None if query is None else place
-    model = _without_remat(config.model)
-    found = _compute(predictor.variables, jnp.asarray(padded)[None], model=model, normalise=config.normalise, query=where)
+    model, variables = _network(config.model, predictor.variables)
+    model = _without_remat(model)
+    found = _compute(variables, jnp.asarray(padded)[None], model=model, normalise=config.normalise, query=where)
     if not found:
         raise InputError(
             f"{type(model).__name__} has no attention to show. Take a transformer, such as SETRNaive, or UPerNet on Swin."
@@ -85,6 +86,14 @@ def attention_maps(
         pixels = np.asarray(found[name]).repeat(stride, axis=0).repeat(stride, axis=1)
         blocks[name] = pixels[: seen.shape[0], : seen.shape[1]]
     return AttentionMaps(seen, where, blocks)
+
+
+def _network(model: Any, variables: Mapping[str, Any]) -> tuple[Any, Mapping[str, Any]]:
+    """Return the network in front of a CRF with its own variables; any other as it is."""
+    inner = getattr(model, "network", None)
+    if inner is None:
+        return model, variables
+    return inner, {collection: tree["network"] for collection, tree in variables.items() if "network" in tree}
 
 
 def _without_remat(model: Any) -> Any:

@@ -19,6 +19,7 @@ EXAMPLE = """examples:
   python -m jaxseg.predict --workdir runs/setr-scenes street.jpg
   python -m jaxseg.predict --workdir runs/unet-camvid --output masks/ photos/ --json > shares.jsonl
   python -m jaxseg.predict --workdir runs/unet-isbi2012 --samples 20 --instances --min-area 20 slices/
+  python -m jaxseg.predict --workdir runs/setr-scenes --attention --query 60,80 street.jpg
   python -m jaxseg.predict --workdir runs/unet-camvid --crf=deeplab-v1 street.jpg"""
 
 #: What counts as an image when a folder is given.

@@ -10,7 +10,7 @@ import numpy as np
 from jaxtyping import UInt8
 
 from jaxseg import visualize
-from jaxseg.attention_maps import attention_maps
+from jaxseg.attention_maps import AttentionMaps, attention_maps
 from jaxseg.data.decode import decode_image
 from jaxseg.errors import InputError
 from jaxseg.inference import Predictor, Samples
@@ -49,6 +49,8 @@ def predict_images(
     data = predictor.config.data
     for path, image in _decoded(list(images), data.num_channels):
         place = output / images[path]
+        # Before anything is written: an image without such a pixel, or a network without attention, is refused.
+        looks = None if attention is None else attention_maps(predictor, image, parse_query(attention, image.shape))
         drawn = None if samples is None else predictor.sample(image, samples=samples, seed=predictor.config.seed)
         labels = predictor.predict(image) if drawn is None else drawn.labels
         done = {"image": str(path), **_write_labels(predictor, image, labels, place)}
@@ -56,8 +58,8 @@ def predict_images(
             done |= _write_uncertainty(drawn, place)
         if instances is not None:
             done |= _write_instances(image, instances(labels), predictor.config.predicted_names, place)
-        if attention is not None:
-            done |= _write_attention(predictor, image, _query(attention, image.shape), place)
+        if looks is not None:
+            done |= _write_attention(looks, place)
         yield done
 
 
@@ -89,8 +91,12 @@ def _write_instances(image: np.ndarray, found: Instances, class_names: tuple[str
     return {"instances": str(numbers), "objects": str(picture), "regions": regions}
 
 
-def _query(text: str, shape: tuple[int, ...]) -> tuple[int, int] | None:
-    """Return the row and column that ``--query`` names, ``None`` for all."""
+def parse_query(text: str, shape: tuple[int, ...]) -> tuple[int, int] | None:
+    """Return the row and column that ``--query`` names, ``None`` for all.
+
+    Raises:
+        InputError: for text that is none of ``ROW,COLUMN``, ``centre`` and ``all``.
+    """
     if text == "all":
         return None
     if text == "centre":
@@ -101,8 +107,8 @@ def _query(text: str, shape: tuple[int, ...]) -> tuple[int, int] | None:
     return int(row), int(column)
 
 
-def _write_attention(predictor: Predictor, image: np.ndarray, query: tuple[int, int] | None, place: Path) -> dict[str, Any]:
-    found, path = attention_maps(predictor, image, query), _file(place, "attention")
+def _write_attention(found: AttentionMaps, place: Path) -> dict[str, Any]:
+    path = _file(place, "attention")
     visualize.save_picture(path, visualize.attention_sheet(found.image, found.blocks, found.query))
     return {"attention": str(path)}
 

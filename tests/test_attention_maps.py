@@ -1,14 +1,17 @@
+import dataclasses
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from jaxseg import crf
 from jaxseg.attention_maps import attention_maps
 from jaxseg.config import Config
 from jaxseg.data.folder import Folder
 from jaxseg.errors import InputError
 from jaxseg.inference import Predictor
-from jaxseg.models import SETRNaive, UNet, UPerNet
+from jaxseg.models import CRFRNN, SETRNaive, UNet, UPerNet
 from jaxseg.models.backbones import Swin, ViT
 
 VIT = ViT(patch_size=4, width=8, depth=3, num_heads=2, hidden=16, image_size=(16, 24))
@@ -41,6 +44,15 @@ def test_a_vits_map_is_its_tokens_row_of_the_weights(class_token):
         weights = kept["intermediates"]["backbone"][name]["attention"]["weights"][0]
         row = np.asarray(weights[0].mean(0))[int(class_token) + 2 * 6 + 4, int(class_token) :].reshape(4, 6)
         np.testing.assert_allclose(shares, row.repeat(4, 0).repeat(4, 1), rtol=1e-3, atol=1e-6)
+
+
+def test_a_network_in_front_of_a_crf_is_the_one_looked_at():
+    network = SETRNaive(num_classes=2, backbone=VIT.clone(remat=True), head_features=4)
+    wrapped = predictor(CRFRNN(2, network, filter=crf.Local(samples=2)), window=(16, 24))
+    inner = {name: tree["network"] for name, tree in wrapped.variables.items() if "network" in tree}
+    plain = dataclasses.replace(predictor(network, window=(16, 24)), variables=inner)
+    found, expected = (attention_maps(p, image(16, 24), (9, 17)).blocks for p in (wrapped, plain))
+    jax.tree.map(np.testing.assert_array_equal, dict(found), dict(expected))
 
 
 @pytest.mark.parametrize("query", [(0, 0), (7, 20), (21, 29)])

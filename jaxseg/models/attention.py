@@ -68,6 +68,7 @@ class MultiHeadAttention(nn.Module):
         seen: dict[str, Any] = {"mask": mask, "bias": bias, "causal": causal}
         if self.is_mutable_collection("intermediates"):
             self.sow("intermediates", "weights", ops.attention_weights(query, key, **seen))
-        drop = nn.Dropout(self.dropout, deterministic=not train) if self.dropout else None
+        # None in evaluation too: what drops nothing would still keep flash attention away.
+        drop = nn.Dropout(self.dropout, deterministic=False) if self.dropout and train else None
         mixed = ops.attention(query, key, value, drop=drop, **seen)
         return nn.DenseGeneral(width, axis=(-2, -1), name="out", **options)(mixed)

@@ -8,6 +8,8 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
+from jaxseg.errors import InputError
+
 
 class DropPath(nn.Module):
     """Drops a whole residual branch, per image.
@@ -19,6 +21,11 @@ class DropPath(nn.Module):
     """
 
     rate: float
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if not 0.0 <= self.rate < 1.0:
+            raise InputError(f"drop_path={self.rate} must lie in [0, 1): it is the probability of dropping a branch.")
 
     @nn.compact
     def __call__(self, x: Float[Array, "b *rest"], *, train: bool) -> Float[Array, "b *rest"]:

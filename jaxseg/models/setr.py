@@ -11,9 +11,10 @@ Differs from the paper:
     - ``align_corners`` is False, as in the authors' configs and mmsegmentation; MLA's enlargement of its streams by 4 aligns
       corners, as the authors' code does whatever the config says (mmsegmentation's does not).
     - No bias in convolutions before a batch norm, which takes it out again; the authors have one in naive and PUP.
-    - No class token. The authors' ViT adds its position and drops it before the first block, so that it learns nothing.
-    - The heads of the authors' code each hold another classifier of 512 channels, never used. With it, the class token and those
-      biases, 150 classes, 512 x 512 pixels and all auxiliary heads, the counts are the paper's: 305.67, 318.31 and 310.57 M.
+    - MLA has no class token. The authors' adds its position and drops it before the first block, so that it learns nothing. In
+      naive and PUP it goes through all blocks, and the heads leave it out.
+    - The heads of the authors' code each hold another classifier of 512 channels, never used. With it, MLA's class token and
+      those biases, 150 classes, 512 x 512 pixels and all auxiliary heads, the counts are the paper's: 305.67, 318.31, 310.57 M.
 """
 
 from typing import Any
@@ -48,7 +49,7 @@ class SETR(nn.Module):
     """
 
     num_classes: int
-    backbone: ViT = ViT(image_size=(768, 768), feature_depths=(10, 15, 20, 24))
+    backbone: ViT = ViT(image_size=(768, 768), feature_depths=(10, 15, 20, 24), class_token=True)
     head_features: int = 256
     auxiliary_weight: float = 0.4
     align_corners: bool = False

@@ -32,7 +32,7 @@ class UPerNet(nn.Module):
 
     Attributes:
         num_classes: channels of the logits.
-        backbone: two maps or more, each coarser than the one before; the last four are read.
+        backbone: two maps or more, none finer than the one before; the last four are read.
         features: channels of every map of the pyramid.
         bins: of the pyramid pooling.
         dropout: rate before the classifier, and before the auxiliary one.

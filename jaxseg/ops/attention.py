@@ -42,7 +42,7 @@ def attention(
         mask: True where a query sees a key. A query that sees none gets zeros.
         bias: Added to the scores.
         causal: Whether query ``i`` sees the keys up to ``i`` only (``n = m``).
-        drop: Applied to the float32 weights, such as dropout.
+        drop: Such as dropout: applied to the float32 exponentials, whose sum was taken before; it may scale them, or zero some.
         implementation: ``"xla"`` or ``"cudnn"`` instead of the choice above; cuDNN's says itself what it does not take.
 
     Returns:
@@ -75,7 +75,10 @@ def attention_weights(
     bias: Float[Array, "*#b #h n m"] | None = None,
     causal: bool = False,
 ) -> Float[Array, "*b h n m"]:
-    """Return the weights themselves, for looking at: each query's are at least 0 and sum to 1; see :func:`attention`."""
+    """Return the weights themselves, for looking at; see :func:`attention`.
+
+    Each query's are at least 0 and sum to 1, or are all 0 where it sees nothing.
+    """
     exponentials, total = _softmax(query, key, mask, bias, causal)
     return exponentials / total
 

@@ -62,6 +62,9 @@ NETWORKS = {
     "setr-pup": SETRPUP(num_classes=3, backbone=SMALL_VIT, head_features=8),
     "setr-mla": SETRMLA(num_classes=3, backbone=SMALL_VIT, head_features=8, stream_features=6),
     "upernet-swin": UPerNet(num_classes=3, backbone=SMALL_SWIN, features=8, bins=(1, 2), dropout=0.0, auxiliary_features=6),
+    "deeplab-v3+-swin": DeepLabV3Plus(
+        num_classes=3, backbone=SMALL_SWIN.clone(patch_size=4), atrous_rates=(2, 4), features=4, dropout=0.0
+    ),
     "fcn-swin": FCN(num_classes=3, backbone=SMALL_SWIN),
     "wnet": WNet(num_classes=3, width=4, depth=2),
 }

@@ -9,8 +9,9 @@ they know (section 3.2). Between stages, 2 x 2 neighbours become one token of tw
 Differs from the paper:
     - Any image size: maps are extended by zeros at the right and the bottom, to whole patches, windows and pairs. As in the
       authors' code for segmentation a window's extension comes after the norm, and its tokens are seen like others.
-    - ``shrink_window``: on a map no larger than a window the code for segmentation still extends and shifts it, which is the
-      default; the code for classification makes it one window of the map's own size, unshifted.
+    - ``shrink_window``: on a map no longer than a window the code for segmentation still extends and shifts it, which is the
+      default. The code for classification, which takes squares, makes it one window of the map's own size, unshifted; here so
+      side by side.
     - Backbone: each stage's map passes a norm of its own before it is given out, as in the authors' code for segmentation.
 """
 
@@ -50,7 +51,7 @@ class SwinBlock(nn.Module):
         hidden: width of the feed-forward.
         window: side of the windows.
         shifted: whether by half a window.
-        shrink_window: whether a side of the map that is no longer than the window is the window's, unshifted.
+        shrink_window: whether a side of the map that is no longer than the window is the window's, and unshifted.
         dropout: rate in the feed-forward and after the attention.
         attention_dropout: rate of the attention weights.
         drop_path: probability of dropping each of the two branches, per image.
@@ -99,9 +100,10 @@ class SwinBlock(nn.Module):
     def _windows(self, size: tuple[int, int]) -> tuple[tuple[int, int], tuple[int, int]]:
         """Return the window's sides and the shift, rows first."""
         by = self.window // 2 if self.shifted else 0
-        if not self.shrink_window or min(size) > self.window:
+        if not self.shrink_window:
             return (self.window, self.window), (by, by)
-        return (min(size), min(size)), (0, 0)
+        (rows, columns), (down, right) = zip(*((self.window, by) if side > self.window else (side, 0) for side in size))
+        return (rows, columns), (down, right)
 
 
 class PatchMerging(nn.Module):
@@ -183,8 +185,10 @@ class Swin(nn.Module):
         Raises:
             InputError: if depths and heads are not of as many stages.
         """
-        if len(self.depths) != len(self.num_heads):
-            raise InputError(f"depths={self.depths} and num_heads={self.num_heads} must name as many stages.")
+        if len(self.depths) != len(self.num_heads) or not self.depths:
+            raise InputError(f"depths={self.depths} and num_heads={self.num_heads} must name as many stages, at least one.")
+        if min(self.window, self.patch_size) < 1:
+            raise InputError(f"window={self.window} and patch_size={self.patch_size} must be at least 1.")
         x = self._embed(image, train=train)
         rates = iter(linear_rates(self.drop_path, sum(self.depths)))
         found = []

@@ -6,8 +6,8 @@ Patches, learnt position embeddings resized to the image's own grid, pre-norm en
 tokens after chosen blocks; ``ViTClassifier`` is the paper's network.
 
 Differs from the paper:
-    - As a backbone it has no class token unless asked for: SETR drops it before the first block. It has no final norm: SETR's
-      heads have their own, and so has the classifier.
+    - As a backbone it has no class token unless asked for, and no final norm: SETR's heads have their own, and so has the
+      classifier.
     - Position embeddings are resized bilinearly (half-pixel centres) at run time where the image's grid is not the learnt one.
       The class token's is a parameter apart. ``positions.split_table`` and ``resize_table`` do it for a stored table.
     - Images whose sides the patch size does not divide are extended by zeros at the right and the bottom.
@@ -147,6 +147,8 @@ class ViT(nn.Module):
         return jnp.concatenate([first, x], axis=1)
 
     def _check(self, wanted: tuple[int, ...]) -> None:
+        if self.patch_size < 1:
+            raise InputError(f"patch_size={self.patch_size} must be at least 1.")
         if self.width % self.num_heads:
             raise InputError(f"width={self.width} must be a multiple of num_heads={self.num_heads}.")
         if not all(1 <= d <= self.depth for d in wanted) or list(wanted) != sorted(set(wanted)):

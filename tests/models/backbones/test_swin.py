@@ -107,6 +107,26 @@ def test_a_map_no_larger_than_the_window_is_shrunk_or_padded():
     np.testing.assert_array_equal(pads.apply(variables, large, train=False), shrinks.apply(variables, large, train=False))
 
 
+def test_a_window_shrinks_side_by_side():
+    """On 5 x 12 with windows of 7, windows are 5 x 7, shifted along the 12 alone: the corner sees three columns, whole."""
+    block = SwinBlock(num_heads=2, hidden=16, window=7, shifted=True, shrink_window=True)
+    x = random(1, 5, 12, 8)
+    variables = block.init(KEY, x, train=False)
+    gradient = jax.grad(lambda x: (block.apply(variables, x, train=False)[0, 0, 0] ** 2).sum())(x)[0]
+    seen = np.zeros((5, 12), bool)
+    seen[:, :3] = True
+    np.testing.assert_array_equal((np.asarray(gradient) != 0).any(-1), seen)
+
+
+def test_paths_are_dropped_in_training():
+    image = random(8, 12, 12, 3)
+    model = SMALL.clone(drop_path=0.9)
+    variables = initialise(model, image)
+    run = lambda key, train=True: model.apply(variables, image, train=train, rngs={"dropout": jax.random.key(key)})[-1]  # noqa: E731
+    assert not np.allclose(run(1), run(2))
+    np.testing.assert_array_equal(run(1, train=False), SMALL.clone(drop_path=0.0).apply(variables, image)[-1])
+
+
 def test_merging_takes_the_neighbours_column_by_column():
     x = jnp.arange(12.0).reshape(1, 3, 4, 1)
     merging = PatchMerging()
@@ -159,7 +179,7 @@ def test_rematerialisation_changes_no_gradient():
 def test_refuses_what_cannot_be():
     with pytest.raises(InputError, match="Swin size 'XL': one of T, S, B, L"):
         Swin.of_size("XL")
-    with pytest.raises(InputError, match=r"depths=\(2, 2\) and num_heads=\(2,\) must name as many stages"):
+    with pytest.raises(InputError, match=r"depths=\(2, 2\) and num_heads=\(2,\) must name as many stages, at least one"):
         SMALL.clone(num_heads=(2,)).init(KEY, jnp.zeros((1, 8, 8, 3)))
     with pytest.raises(InputError, match=r"SwinClassifier normalises by itself: give it Swin\(output_norms=False\)"):
         SwinClassifier(num_classes=2, backbone=SMALL).init(KEY, jnp.zeros((1, 8, 8, 3)))

@@ -7,6 +7,7 @@ import pytest
 
 from jaxseg.errors import InputError
 from jaxseg.models.backbones import ViT, ViTClassifier
+from jaxseg.models.positions import resize_table
 
 KEY = jax.random.key(0)
 VIT = ViT(patch_size=4, width=8, depth=3, num_heads=2, hidden=16, image_size=(8, 12))
@@ -29,8 +30,14 @@ def test_classifiers_have_the_published_parameters(size, parameters):
     assert logits.shape == (2, 1000)
 
 
+@pytest.mark.parametrize(("size", "patch_size", "parameters"), [("B", 32, 88_224_232), ("H", 14, 632_045_800)])
+def test_classifiers_with_other_patches_have_the_published_parameters(size, patch_size, parameters):
+    model = ViTClassifier(num_classes=1000, backbone=ViT.of_size(size, patch_size=patch_size, class_token=True))
+    assert count(shapes(model, (224, 224))[1]) == parameters
+
+
 @pytest.mark.parametrize("patch_size", [8, 14, 16, 32])
-def test_backbones_have_the_papers_parameters(patch_size):
+def test_backbones_have_the_parameters_of_their_layers(patch_size):
     side = 224 // patch_size
     _, variables = shapes(ViT.of_size("H", patch_size=patch_size), (224, 224))
     block = 4 * (1280 * 1280 + 1280) + 2 * 1280 * 5120 + 5120 + 1280 + 4 * 1280
@@ -64,6 +71,37 @@ def test_the_image_may_have_any_size_at_run_time():
     (grid,) = VIT.apply(variables, jax.random.normal(KEY, (1, 21, 6, 3)))
     assert grid.shape == (1, 6, 2, 8)
     assert bool(jnp.isfinite(grid).all())
+
+
+@pytest.mark.parametrize("class_token", [False, True])
+def test_positions_are_as_learnt_at_their_own_grid_and_resized_at_another(class_token):
+    """As if they had been learnt for the other grid, and were the resized table."""
+    model = VIT.clone(class_token=class_token)
+    variables = model.init(KEY, jnp.zeros((1, 8, 12, 3)))
+    table = variables["params"]["position_embedding"]
+    assert table.shape == (1, 2, 3, 8)
+    image = jax.random.normal(KEY, (1, 20, 16, 3))
+    resized = {"params": {**variables["params"], "position_embedding": resize_table(table, (5, 4))}}
+    expected = model.clone(image_size=(20, 16)).apply(resized, image)[0]
+    np.testing.assert_allclose(model.apply(variables, image)[0], expected, atol=1e-6)
+    transposed = {"params": {**variables["params"], "position_embedding": jnp.swapaxes(resize_table(table, (4, 5)), 1, 2)}}
+    assert not np.allclose(model.clone(image_size=(20, 16)).apply(transposed, image)[0], expected, atol=1e-3)
+
+
+def test_paths_are_dropped_in_training_alone_and_never_in_the_first_block():
+    image = jax.random.normal(KEY, (8, 8, 12, 3))
+
+    def run(key, train=True, **fields):
+        model = VIT.clone(**fields)
+        variables = model.init(KEY, image)
+        return model.apply(variables, image, train=train, rngs={"dropout": jax.random.key(key)})
+
+    dropped = [run(key, drop_path=0.9, feature_depths=(1, 2, 3)) for key in (1, 2)]
+    np.testing.assert_array_equal(dropped[0][0], dropped[1][0])
+    assert not np.allclose(dropped[0][1], dropped[1][1])
+    assert not np.allclose(dropped[0][2], dropped[1][2])
+    np.testing.assert_array_equal(run(1, train=False, drop_path=0.9)[0], run(1, train=False)[0])
+    np.testing.assert_array_equal(run(1)[0], run(2)[0])
 
 
 def test_the_mean_is_over_the_patches_alone():
@@ -119,6 +157,10 @@ def test_cost_grows_with_the_square_of_the_pixels():
 
 
 def test_refuses_what_cannot_be():
+    with pytest.raises(InputError, match="patch_size=0 must be at least 1"):
+        shapes(VIT.clone(patch_size=0), (8, 12))
+    with pytest.raises(InputError, match=r"drop_path=1.0 must lie in \[0, 1\)"):
+        shapes(VIT.clone(drop_path=1.0), (8, 12))
     with pytest.raises(InputError, match=r"width=8 must be a multiple of num_heads=3"):
         shapes(VIT.clone(num_heads=3), (8, 12))
     with pytest.raises(InputError, match=r"feature_depths=\(2, 1\) must rise and lie between 1 and depth=3"):

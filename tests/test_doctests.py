@@ -1,0 +1,25 @@
+"""The examples in docstrings run."""
+
+import doctest
+import importlib
+from pathlib import Path
+
+import pytest
+
+PACKAGE = Path(__file__).parents[1] / "jaxseg"
+MODULES = [
+    ".".join(("jaxseg", *path.relative_to(PACKAGE).with_suffix("").parts))
+    for path in sorted(PACKAGE.rglob("*.py"))
+    if "\n    >>> " in path.read_text() and path.name != "__init__.py"
+]
+
+
+def test_found_some():
+    assert {"jaxseg.losses.pixelwise", "jaxseg.metrics.confusion", "jaxseg.models.positions"} <= set(MODULES)
+
+
+@pytest.mark.parametrize("name", MODULES)
+def test_examples_run(name):
+    result = doctest.testmod(importlib.import_module(name))
+    assert result.attempted
+    assert result.failed == 0
