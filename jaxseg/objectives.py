@@ -6,7 +6,7 @@ An objective is ``objective(params, model_state, batch, *, model, loss, step, ke
 
 import contextlib
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import jax
@@ -68,9 +68,18 @@ def supervised(
         size = (logits.shape[1], logits.shape[2])
         label, weights = jax.tree.map(lambda x: ops.centre_crop(x, size), (label, weights))
     total = loss(logits, label, **weights)
-    for ((weight, auxiliary),) in changed.pop("auxiliary", {}).values():
+    for weight, auxiliary in _auxiliary_heads(changed.pop("auxiliary", {})):
         total += weight * loss(auxiliary, label, **weights)
     return total, changed
+
+
+def _auxiliary_heads(sown: Mapping[str, Any]) -> Iterator[tuple[Any, Any]]:
+    """Return weight and logits of every auxiliary head, of networks inside networks too."""
+    for found in sown.values():
+        if isinstance(found, Mapping):
+            yield from _auxiliary_heads(found)
+        else:
+            yield from found
 
 
 def segment_and_reconstruct(

@@ -15,8 +15,10 @@ from jaxseg import console, sharding, visualize, warm_start, workdirs
 from jaxseg.checkpoints import Checkpoints
 from jaxseg.config import Config, load
 from jaxseg.data.loading import pipeline, train_batches
+from jaxseg.errors import InputError
 from jaxseg.evaluation import evaluate
 from jaxseg.inference import Predictor
+from jaxseg.override import children
 from jaxseg.reporting import Report
 from jaxseg.step import TrainState, compile_update, create_state
 
@@ -46,10 +48,7 @@ def train(config: Config, workdir: Path, init: str | None = None) -> dict[str, A
     mesh = sharding.data_mesh(config.batch_size)
     state, update, schedule = prepare(config, mesh)
     with Checkpoints(workdir, config.keep_checkpoints) as checkpoints:
-        if checkpoints.steps:
-            state = checkpoints.restore(state)
-        elif init is not None:
-            state = _warm(state, init)
+        state = checkpoints.restore(state) if checkpoints.steps else _begin(config, state, init)
         start = int(state.step)
         _introduce(config, workdir, state, len(examples), len(validation), start)
         scores: dict[str, Any] = {}
@@ -107,6 +106,17 @@ def prepare(config: Config, mesh: Mesh) -> tuple[TrainState, Callable[..., Any],
         ema_decay=config.ema_decay,
     )
     return jax.jit(create, out_shardings=sharding.replicated(mesh))(), update, schedule
+
+
+def _begin(config: Config, state: TrainState, init: str | None) -> TrainState:
+    if init is not None:
+        return _warm(state, init)
+    if children(config.objective).get("frozen_batch_norm"):
+        raise InputError(
+            "objective.frozen_batch_norm=True, and this run starts from nothing: its statistics would stay those of the "
+            "initialisation. Start it from a trained network with --init RUN, or set objective.frozen_batch_norm=False."
+        )
+    return state
 
 
 def _warm(state: TrainState, init: str) -> TrainState:

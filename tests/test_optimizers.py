@@ -72,6 +72,15 @@ def test_head_multiplier_needs_a_head_and_a_rest(head, message):
         optimizer.update(params, optimizer.init(params), params)
 
 
+def test_multipliers_multiply_as_caffes_do():
+    """A bias of the head learns ten times as fast as the backbone's, and twice as fast again."""
+    params = {name: {"kernel": jnp.ones((1, 1)), "bias": jnp.ones((1,))} for name in ("backbone", "head")}
+    optimizer = optimizers.sgd(0.1, momentum=0.0, head_multiplier=10.0, bias_multiplier=2.0)
+    changed = jax.tree.map(float, jax.tree.map(jnp.squeeze, optimizer.update(params, optimizer.init(params), params)[0]))
+    assert changed["backbone"] == pytest.approx({"kernel": -0.1, "bias": -0.2})
+    assert changed["head"] == pytest.approx({"kernel": -1.0, "bias": -2.0})
+
+
 def test_bias_multiplier_speeds_up_the_biases_of_layers_with_kernels():
     params = {
         "conv": {"kernel": jnp.ones((2, 2)), "bias": jnp.ones((2,))},

@@ -34,7 +34,7 @@ def draw_scene(
     Args:
         rng: the only source of randomness; the same state gives the same scene.
         size: height and width of the scene, each at least 32. All that is drawn scales with the height.
-        posters: also hangs posters, of the class :data:`POSTER`: cuttings of the street with a car, above it.
+        posters: also hangs posters, of the class :data:`POSTER`: cut-outs of the street with a car, above it.
 
     Returns:
         The RGB image, and the labels: indices of :data:`CLASS_NAMES` at the exact pixel centres, VOID along the contours of

@@ -24,7 +24,7 @@ _SPLITS = ("train", "val", "test")
 
 @dataclasses.dataclass(frozen=True)
 class Scenes:
-    """Drawn street scenes with six classes, made once and cached.
+    """Drawn street scenes with six classes, or seven, made once and cached.
 
     Sky, road, building, tree, car and person in perspective, with textures, shadows, occlusion, changing light and weather, blur
     and noise; a thin VOID contour around cars and persons. The classes' colours overlap, so that a classifier of single pixels
@@ -39,7 +39,7 @@ class Scenes:
         val_size: number of validation scenes.
         test_size: number of test scenes.
         seed: of all drawing.
-        posters: also hangs posters above the street, a seventh class. A poster is a cutting of the street with a car on it: what
+        posters: also hangs posters above the street, a seventh class. A poster is a cut-out of the street with a car on it: what
             tells it from the street itself is where in the scene it is.
 
     Raises:

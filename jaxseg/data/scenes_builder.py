@@ -53,6 +53,8 @@ def scenes_config(size: tuple[int, int], counts: tuple[int, int, int], seed: int
     """Return the builder's configuration, under a name that no other values share."""
     name = f"{size[0]}x{size[1]}_{'_'.join(map(str, counts))}_seed{seed}{'_posters' if posters else ''}"
     description = f"{size[0]}x{size[1]} pixels (height x width), {sum(counts)} scenes, seed {seed}."
+    if posters:
+        description += " With posters, cut-outs of the street above it, a seventh class."
     return ScenesConfig(name=name, description=description, size=size, counts=counts, seed=seed, posters=posters)
 
 

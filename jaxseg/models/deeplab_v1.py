@@ -3,8 +3,8 @@
 Chen, Papandreou, Kokkinos, Murphy, Yuille, ICLR 2015, https://arxiv.org/abs/1412.7062
 
 VGG16 without its last two strides, the kernels behind them spread by holes ("atrous", section 3.1), and fc6 as a small kernel
-whose taps lie 12 apart: DeepLab-LargeFOV, with the field of view of VGG's own 7x7 kernel at stride 32, 224 pixels, for a tenth of
-its parameters (section 3.2, Table 2). The CRF that follows is :mod:`jaxseg.crf`.
+whose taps lie 12 apart: DeepLab-LargeFOV, with the field of view of VGG's own 7x7 kernel at stride 32, 224 pixels, and 20.5
+million parameters in all instead of 134.3 (section 3.2, Table 2). The CRF that follows is :mod:`jaxseg.crf`.
 
 Differs from the paper:
     - Logits are enlarged and compared at the image's size; the authors compare with labels at every 8th pixel, and enlarge at
@@ -18,8 +18,10 @@ import flax.linen as nn
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
+from jaxseg.errors import InputError
 from jaxseg.models import grid
 from jaxseg.models.backbones.vgg import VGG16, ConvolutionalFC
+from jaxseg.models.grid import rates_at
 from jaxseg.models.layers import Conv
 from jaxseg.types import Image, Logits
 
@@ -31,10 +33,10 @@ class DeepLabV1(nn.Module):
 
     Attributes:
         num_classes: channels of the logits.
-        backbone: its last map is classified.
+        backbone: its last map is classified; a VGG16 with ``pool_window=3``.
         fc_features: channels of fc6 and fc7.
         fc_kernel_size: side of fc6's kernel.
-        atrous_rate: spacing of fc6's taps.
+        atrous_rate: spacing of fc6's taps at output stride 8; half of it at 16.
         dropout: rate after fc6 and fc7.
         average_pool: averages 3x3 neighbours before fc6, as in the authors' network.
         multi_scale: also classifies what small branches see in the image and in the first four pooled maps ("MSc", section 4.3).
@@ -53,8 +55,17 @@ class DeepLabV1(nn.Module):
 
     @nn.compact
     def __call__(self, image: Image, *, train: bool = False) -> Logits:
-        """Return logits of the image's height and width."""
+        """Return logits of the image's height and width.
+
+        Raises:
+            InputError: for a VGG16 that pools over 2, or a rate that cannot be halved.
+        """
         size, stride = (image.shape[1], image.shape[2]), self.backbone.strides[-1]
+        if getattr(self.backbone, "pool_window", 3) != 3:
+            raise InputError(
+                f"backbone.pool_window={self.backbone.pool_window} puts features between pixels, and DeepLab v1 needs them on "
+                "pixels: give VGG16(output_stride=8, pool_window=3)."
+            )
         image = grid.extend(image, stride)
         maps = self.backbone(image, train=train)
         x = maps[-1]
@@ -63,7 +74,7 @@ class DeepLabV1(nn.Module):
         fc = ConvolutionalFC(
             self.fc_features,
             self.fc_kernel_size,
-            atrous_rate=self.atrous_rate,
+            atrous_rate=rates_at((self.atrous_rate,), stride, given_at=8)[0],
             dropout=self.dropout,
             dtype=self.dtype,
             name="fc",
@@ -81,4 +92,5 @@ class DeepLabV1(nn.Module):
         """Two layers of 128 channels, 3x3 and 1x1, that bring an early map to the last one's grid."""
         for n, (kernel_size, step) in enumerate(((3, strides), (1, 1)), start=1):
             x = nn.relu(Conv(128, kernel_size, strides=step, dtype=self.dtype, name=f"{name}_conv{n}")(x))
-        return nn.Dropout(self.dropout, deterministic=not train)(x)
+            x = nn.Dropout(self.dropout, deterministic=not train)(x)
+        return x

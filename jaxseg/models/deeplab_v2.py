@@ -8,7 +8,8 @@ network may look at the image in several scales, of which each pixel takes the l
 inputs").
 
 Differs from the paper:
-    - Logits are compared with labels at the image's size, not at every 8th pixel.
+    - Logits are compared with labels at the image's size, not at every 8th pixel. Scales are fused at the image's size too, as
+      section 4.1.2 says; the PyTorch code that reaches the paper's scores fuses them at every 8th pixel.
     - ResNet's batch normalisation learns; the authors' is frozen at ImageNet's statistics: bind ``frozen_batch_norm=True`` to the
       objective :func:`jaxseg.objectives.supervised` for that.
 """
@@ -25,6 +26,7 @@ from jaxseg.errors import InputError
 from jaxseg.models import grid
 from jaxseg.models.backbones.resnet import ResNet
 from jaxseg.models.backbones.vgg import ConvolutionalFC
+from jaxseg.models.grid import rates_at
 from jaxseg.models.layers import Conv, sow_auxiliary
 from jaxseg.types import Image, Logits
 
@@ -34,7 +36,7 @@ class SummedASPP(nn.Module):
 
     Attributes:
         num_classes: channels of the logits.
-        atrous_rates: one branch each; (6, 12, 18, 24) is ASPP-L, (2, 4, 8, 12) ASPP-S, and (12,) LargeFOV.
+        atrous_rates: one branch each, as they are used; (6, 12, 18, 24) is ASPP-L, (2, 4, 8, 12) ASPP-S, and (12,) LargeFOV.
         fc_features: channels of fc6 and fc7 in each branch, over VGG16; ``None`` is a 3x3 classifier alone, over ResNet.
         dropout: rate after fc6 and fc7.
         dtype: compute dtype.
@@ -50,12 +52,10 @@ class SummedASPP(nn.Module):
     def __call__(self, x: Float[Array, "b h w c"], *, train: bool) -> Float[Array, "b h w num_classes"]:
         """Return logits of the map's size, in the compute dtype."""
         scores = []
-        for rate in self.atrous_rates:
+        for n, rate in enumerate(self.atrous_rates, start=1):
             y, kernel_size, atrous_rate = x, 3, rate
             if self.fc_features is not None:
-                fc = ConvolutionalFC(
-                    self.fc_features, 3, atrous_rate=rate, dropout=self.dropout, dtype=self.dtype, name=f"fc_rate{rate}"
-                )
+                fc = ConvolutionalFC(self.fc_features, 3, atrous_rate=rate, dropout=self.dropout, dtype=self.dtype, name=f"fc{n}")
                 y, kernel_size, atrous_rate = fc(x, train=train), 1, 1
             classifier = Conv(
                 self.num_classes,
@@ -63,7 +63,7 @@ class SummedASPP(nn.Module):
                 atrous_rate=atrous_rate,
                 kernel_init=nn.initializers.normal(0.01),
                 dtype=self.dtype,
-                name=f"classifier_rate{rate}",
+                name=f"classifier{n}",
             )
             scores.append(classifier(y))
         return sum(scores[1:], start=scores[0])
@@ -77,7 +77,7 @@ class DeepLabV2(nn.Module):
     Attributes:
         num_classes: channels of the logits.
         backbone: its last map is classified.
-        atrous_rates: see :class:`SummedASPP`.
+        atrous_rates: see :class:`SummedASPP`; at output stride 8, and half of it at 16.
         fc_features: see :class:`SummedASPP`.
         dropout: rate after fc6 and fc7.
         scales: of the image; each pixel takes its largest score of all. In training each scale has a loss too.
@@ -97,11 +97,16 @@ class DeepLabV2(nn.Module):
         """Return logits of the image's height and width.
 
         Raises:
-            InputError: for no rate, no scale, or a scale that is not positive.
+            InputError: for no rate, no scale, scales that are not positive or not different, or rates that cannot be halved.
         """
-        if not self.atrous_rates or not self.scales or min(self.scales) <= 0:
-            raise InputError(f"atrous_rates={self.atrous_rates} and scales={self.scales} must each have a value, scales above 0.")
-        aspp = SummedASPP(self.num_classes, self.atrous_rates, self.fc_features, self.dropout, dtype=self.dtype, name="aspp")
+        if not self.atrous_rates:
+            raise InputError("atrous_rates=() leaves nothing to classify: give at least one, such as (12,).")
+        if not self.scales or min(self.scales) <= 0 or len(set(self.scales)) < len(self.scales):
+            raise InputError(
+                f"scales={self.scales} must be at least one, each above 0, all different: (1.0,) is the image alone."
+            )
+        rates = rates_at(self.atrous_rates, self.backbone.strides[-1], given_at=8)
+        aspp = SummedASPP(self.num_classes, rates, self.fc_features, self.dropout, dtype=self.dtype, name="aspp")
         found = [self._at_scale(image, scale, aspp, train=train) for scale in self.scales]
         if train and len(found) > 1:
             for scale, logits in zip(self.scales, found, strict=True):

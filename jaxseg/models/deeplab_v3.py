@@ -18,10 +18,10 @@ import flax.linen as nn
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from jaxseg.errors import InputError
 from jaxseg.models import grid
 from jaxseg.models.backbones.resnet import ResNet
-from jaxseg.models.fcn import FCNHead
+from jaxseg.models.fcn import FCNHead, before_last
+from jaxseg.models.grid import rates_at
 from jaxseg.models.layers import Conv, ConvBNAct, SeparableConv, sow_auxiliary
 from jaxseg.types import Image, Logits
 
@@ -36,7 +36,8 @@ class ASPP(nn.Module):
     Attributes:
         atrous_rates: of the 3x3 branches, as they are used: nothing is doubled here.
         features: channels of every branch and of the projection.
-        image_pooling: adds the average of the whole map as a branch.
+        image_pooling: adds the average of the whole map as a branch. It is one value per channel and image, so that batches of
+            one leave its batch normalisation nothing to learn from.
         separable: the 3x3 branches are depthwise separable, as in DeepLab v3+.
         projection_kernel_size: side of the projection's kernel; the paper's 1, mmsegmentation's 3.
         momentum: of the batch normalisations.
@@ -86,20 +87,6 @@ def separable_conv(features: int, momentum: float, dtype: Any, name: str, *, atr
     )
 
 
-def rates_at(atrous_rates: tuple[int, ...], output_stride: int) -> tuple[int, ...]:
-    """Return rates that are given for output stride 16, for another: twice as large at 8 (section 4.1).
-
-    Raises:
-        InputError: if a rate would not be whole.
-    """
-    scaled = tuple(rate * 16 // output_stride for rate in atrous_rates)
-    if any(rate * output_stride != given * 16 for rate, given in zip(scaled, atrous_rates, strict=True)):
-        raise InputError(
-            f"atrous_rates={atrous_rates} are those of output stride 16, and half of them at {output_stride}: give even ones."
-        )
-    return scaled
-
-
 class DeepLabV3(nn.Module):
     """DeepLab v3; the defaults are the paper's best, ResNet-101 with a multi-grid of (1, 2, 4).
 
@@ -147,14 +134,15 @@ class DeepLabV3(nn.Module):
         """
         stride, size = self.backbone.strides[-1], (image.shape[1], image.shape[2])
         image = grid.extend(image, stride, align_corners=self.align_corners)
-        *_, before, x = self.backbone(image, train=train)
+        maps = self.backbone(image, train=train)
         if train and self.auxiliary_weight:
             head = FCNHead(self.num_classes, dtype=self.dtype, name="auxiliary_head")
-            logits = grid.enlarge(head(before, train=train), image, size, align_corners=self.align_corners)
+            logits = grid.enlarge(head(before_last(maps), train=train), image, size, align_corners=self.align_corners)
             sow_auxiliary(self, "auxiliary", self.auxiliary_weight, logits)
+        x = maps[-1]
         if self.aspp:
             x = ASPP(
-                rates_at(self.atrous_rates, stride),
+                rates_at(self.atrous_rates, stride, given_at=16),
                 self.features,
                 self.image_pooling,
                 projection_kernel_size=self.projection_kernel_size,

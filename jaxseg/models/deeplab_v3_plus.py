@@ -9,7 +9,7 @@ decoder are depthwise separable (section 3.2).
 Differs from the paper:
     - Running statistics keep 0.9 per step, not 0.9997; see :mod:`jaxseg.models.deeplab_v3`.
     - ResNet's low-level map is the end of its first stage. In the authors' code a stage strides in its last block, so that theirs
-      is one block earlier, and their ResNet has a stem of three 3x3 convolutions.
+      is one block earlier, and of its residual branch before the sum; their ResNet has a stem of three 3x3 convolutions.
 """
 
 from typing import Any
@@ -22,7 +22,8 @@ from jaxseg import ops
 from jaxseg.errors import InputError
 from jaxseg.models import grid
 from jaxseg.models.backbones.xception import Xception65
-from jaxseg.models.deeplab_v3 import ASPP, rates_at, separable_conv
+from jaxseg.models.deeplab_v3 import ASPP, separable_conv
+from jaxseg.models.grid import rates_at
 from jaxseg.models.layers import Conv, ConvBNAct
 from jaxseg.types import Image, Logits
 
@@ -37,6 +38,7 @@ class DeepLabV3Plus(nn.Module):
         backbone: its last map, and the one at stride 4, are read.
         atrous_rates: at output stride 16; doubled at 8, halved at 32.
         features: channels of pyramid and decoder.
+        image_pooling: adds the average of the whole map to the pyramid.
         low_level_features: channels that the map at stride 4 is reduced to.
         separable: makes the 3x3 convolutions of pyramid and decoder depthwise separable.
         dropout: rate after the pyramid.
@@ -49,6 +51,7 @@ class DeepLabV3Plus(nn.Module):
     backbone: Any = Xception65(output_stride=16)
     atrous_rates: tuple[int, ...] = (6, 12, 18)
     features: int = 256
+    image_pooling: bool = True
     low_level_features: int = 48
     separable: bool = True
     dropout: float = 0.1
@@ -67,14 +70,15 @@ class DeepLabV3Plus(nn.Module):
         if 4 not in self.backbone.strides:
             raise InputError(
                 f"The backbone has maps at strides {self.backbone.strides}, and the decoder of DeepLab v3+ reads one at stride "
-                "4: take a ResNet, Xception65 or Swin, or DeepLabV3, which has no decoder."
+                "4: take a ResNet, Xception65 or Swin."
             )
         image = grid.extend(image, stride, align_corners=self.align_corners)
         maps = self.backbone(image, train=train)
         low = maps[self.backbone.strides.index(4)]
         x = ASPP(
-            rates_at(self.atrous_rates, stride),
+            rates_at(self.atrous_rates, stride, given_at=16),
             self.features,
+            self.image_pooling,
             separable=self.separable,
             momentum=self.momentum,
             dtype=self.dtype,

@@ -159,12 +159,14 @@ class FCNHead(nn.Module):
         num_classes: channels of the logits.
         dropout: rate before the classifier.
         features: channels of the convolution; ``None`` for a quarter of the map's.
+        dropped_channels: drops whole channels, as PSPNet's code and mmsegmentation's, and not single values, as torchvision's.
         dtype: compute dtype.
     """
 
     num_classes: int
     dropout: float = 0.1
     features: int | None = None
+    dropped_channels: bool = False
     dtype: Any = jnp.float32
 
     @nn.compact
@@ -172,8 +174,23 @@ class FCNHead(nn.Module):
         """Return logits of the map's size, in the compute dtype."""
         features = x.shape[3] // 4 if self.features is None else self.features
         x = ConvBNAct(features, 0.9, 1e-5, dtype=self.dtype, name="hidden")(x, train=train)
-        x = nn.Dropout(self.dropout, deterministic=not train)(x)
+        places = (1, 2) if self.dropped_channels else ()
+        x = nn.Dropout(self.dropout, broadcast_dims=places, deterministic=not train)(x)
         return Conv(self.num_classes, 1, kernel_init=nn.initializers.normal(0.01), dtype=self.dtype, name="classifier")(x)
+
+
+def before_last(maps: tuple[Float[Array, "b _ _ _"], ...]) -> Float[Array, "b h w c"]:
+    """Return the backbone's map before the last, which auxiliary heads read.
+
+    Raises:
+        InputError: for a backbone of a single map.
+    """
+    if len(maps) < 2:
+        raise InputError(
+            "The auxiliary head reads the backbone's map before the last, and there is but one: set auxiliary_weight=0, or for a "
+            "ViT give feature_depths, such as (6, 12)."
+        )
+    return maps[-2]
 
 
 class FCN(nn.Module):
@@ -182,7 +199,7 @@ class FCN(nn.Module):
     Attributes:
         num_classes: channels of the logits.
         backbone: its last two maps are scored.
-        auxiliary_weight: of the auxiliary head's loss; torchvision's 0.5.
+        auxiliary_weight: of the auxiliary head's loss; torchvision's 0.5. 0 leaves the head out.
         dtype: compute dtype of the heads; logits are float32 all the same.
     """
 
@@ -195,11 +212,11 @@ class FCN(nn.Module):
     def __call__(self, image: Image, *, train: bool = False) -> Logits:
         """Return logits of the image's height and width."""
         size = (image.shape[1], image.shape[2])
-        *_, before, last = self.backbone(image, train=train)
-        if train:
-            logits = FCNHead(self.num_classes, dtype=self.dtype, name="auxiliary_head")(before, train=train)
+        maps = self.backbone(image, train=train)
+        if train and self.auxiliary_weight:
+            logits = FCNHead(self.num_classes, dtype=self.dtype, name="auxiliary_head")(before_last(maps), train=train)
             sow_auxiliary(self, "auxiliary", self.auxiliary_weight, ops.resize(logits.astype(jnp.float32), size))
-        logits = FCNHead(self.num_classes, dtype=self.dtype, name="head")(last, train=train)
+        logits = FCNHead(self.num_classes, dtype=self.dtype, name="head")(maps[-1], train=train)
         return ops.resize(logits.astype(jnp.float32), size)
 
 

@@ -17,7 +17,7 @@ import jax.numpy as jnp
 
 from jaxseg.models import grid
 from jaxseg.models.backbones.resnet import ResNet
-from jaxseg.models.fcn import FCNHead
+from jaxseg.models.fcn import FCNHead, before_last
 from jaxseg.models.layers import Conv, ConvBNAct, sow_auxiliary
 from jaxseg.models.pyramid import PyramidPooling
 from jaxseg.types import Image, Logits
@@ -31,7 +31,7 @@ class PSPNet(nn.Module):
         backbone: its last map is pooled, the one before feeds the auxiliary head.
         bins: sides of the pooled grids; ``()`` leaves the pyramid out.
         features: channels of each level of the pyramid, and of the 3x3 convolution behind it.
-        dropout: rate before the classifiers.
+        dropout: rate before the classifiers, of whole channels.
         auxiliary_weight: of the auxiliary head's loss; 0 leaves the head out.
         align_corners: of all enlargements; ``False`` is mmsegmentation's.
         dtype: compute dtype of the heads; logits are float32 all the same.
@@ -51,15 +51,16 @@ class PSPNet(nn.Module):
         """Return logits of the image's height and width."""
         size = (image.shape[1], image.shape[2])
         image = grid.extend(image, self.backbone.strides[-1], align_corners=self.align_corners)
-        *_, before, x = self.backbone(image, train=train)
+        maps = self.backbone(image, train=train)
         if train and self.auxiliary_weight:
-            head = FCNHead(self.num_classes, self.dropout, dtype=self.dtype, name="auxiliary_head")
-            logits = grid.enlarge(head(before, train=train), image, size, align_corners=self.align_corners)
+            head = FCNHead(self.num_classes, self.dropout, dropped_channels=True, dtype=self.dtype, name="auxiliary_head")
+            logits = grid.enlarge(head(before_last(maps), train=train), image, size, align_corners=self.align_corners)
             sow_auxiliary(self, "auxiliary", self.auxiliary_weight, logits)
+        x = maps[-1]
         if self.bins:
             pyramid = PyramidPooling(self.bins, self.features, self.align_corners, dtype=self.dtype, name="pyramid")
             x = pyramid(x, train=train)
         x = ConvBNAct(self.features, 0.9, 1e-5, dtype=self.dtype, name="hidden")(x, train=train)
-        x = nn.Dropout(self.dropout, deterministic=not train)(x)
+        x = nn.Dropout(self.dropout, broadcast_dims=(1, 2), deterministic=not train)(x)
         x = Conv(self.num_classes, 1, kernel_init=nn.initializers.normal(0.01), dtype=self.dtype, name="classifier")(x)
         return grid.enlarge(x, image, size, align_corners=self.align_corners)

@@ -35,7 +35,7 @@ class UPerNet(nn.Module):
         backbone: two maps or more, none finer than the one before; the last four are read.
         features: channels of every map of the pyramid.
         bins: of the pyramid pooling.
-        dropout: rate before the classifier, and before the auxiliary one.
+        dropout: rate before the classifier, and before the auxiliary one, of whole channels.
         auxiliary_features: channels inside the auxiliary head, on the last map but one.
         auxiliary_weight: of its loss.
         dtype: compute dtype of all but the backbone; logits are float32 all the same.
@@ -65,11 +65,18 @@ class UPerNet(nn.Module):
                 "two or more."
             )
         if train:
-            head = FCNHead(self.num_classes, self.dropout, self.auxiliary_features, dtype=self.dtype, name="auxiliary_head")
+            head = FCNHead(
+                self.num_classes,
+                self.dropout,
+                self.auxiliary_features,
+                dropped_channels=True,
+                dtype=self.dtype,
+                name="auxiliary_head",
+            )
             logits = head(maps[-2], train=train).astype(jnp.float32)
             sow_auxiliary(self, "auxiliary", self.auxiliary_weight, ops.resize(logits, size))
         x = self._fuse(self._pyramid(maps, train=train), train=train)
-        x = nn.Dropout(self.dropout, deterministic=not train)(x)
+        x = nn.Dropout(self.dropout, broadcast_dims=(1, 2), deterministic=not train)(x)
         classifier = Conv(self.num_classes, 1, kernel_init=nn.initializers.normal(0.01), dtype=self.dtype, name="classifier")
         return ops.resize(classifier(x).astype(jnp.float32), size)
 

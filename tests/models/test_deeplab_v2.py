@@ -58,19 +58,37 @@ def test_branches_are_summed_classifiers_at_their_rates():
     assert set(np.flatnonzero(np.abs(gradient).sum((0, 2, 3)))) == {5, 8, 10, 12, 15}
     params = variables["params"]
     alone = sum(
-        SummedASPP(num_classes=2, atrous_rates=(rate,)).apply({"params": {name: params[name]}}, x, train=False)
-        for rate, name in ((2, "classifier_rate2"), (5, "classifier_rate5"))
+        SummedASPP(num_classes=2, atrous_rates=(rate,)).apply({"params": {"classifier1": params[name]}}, x, train=False)
+        for rate, name in ((2, "classifier1"), (5, "classifier2"))
     )
     np.testing.assert_allclose(head.apply(variables, x, train=False), alone, atol=1e-5)
 
 
 def test_over_vgg_a_branch_is_fc6_fc7_fc8():
     params = initialised(DeepLabV2(num_classes=3, backbone=SMALL.backbone, fc_features=5, atrous_rates=(6, 12)))["params"]["aspp"]
-    assert set(params) == {"fc_rate6", "fc_rate12", "classifier_rate6", "classifier_rate12"}
-    assert params["classifier_rate6"]["kernel"].shape == (1, 1, 5, 3)
+    assert set(params) == {"fc1", "fc2", "classifier1", "classifier2"}
+    assert params["classifier1"]["kernel"].shape == (1, 1, 5, 3)
 
 
-@pytest.mark.parametrize("fields", [{"scales": ()}, {"atrous_rates": ()}, {"scales": (0.0, 1.0)}])
-def test_what_does_not_fit_is_said(fields):
-    with pytest.raises(InputError, match="must each have a value, scales above 0"):
+@pytest.mark.parametrize(
+    ("fields", "message"),
+    [
+        ({"atrous_rates": ()}, r"atrous_rates=\(\) leaves nothing to classify"),
+        ({"atrous_rates": (0, 2)}, r"atrous_rates=\(0, 2\) must each be at least 1"),
+        ({"scales": ()}, r"scales=\(\) must be at least one"),
+        ({"scales": (0.0, 1.0)}, r"scales=\(0.0, 1.0\) must be at least one, each above 0"),
+        ({"scales": (1.0, 1.0)}, "all different"),
+    ],
+)
+def test_what_does_not_fit_is_said(fields, message):
+    with pytest.raises(InputError, match=message):
         initialised(SMALL.clone(**fields))
+
+
+def test_rates_are_those_of_output_stride_8():
+    def rates(output_stride):
+        model = SMALL.clone(backbone=ResNet(depth=18, output_stride=output_stride, width=2), scales=(1.0,), atrous_rates=(6, 12))
+        jaxpr = jax.make_jaxpr(lambda x: model.init_with_output({"params": KEY}, x)[0])(jnp.zeros((1, 33, 33, 3)))
+        return [e.params["geometry"].rate[0] for e in jaxpr.eqns if e.primitive.name == "jaxseg_conv"][-2:]
+
+    assert (rates(8), rates(16)) == ([6, 12], [3, 6])

@@ -6,8 +6,9 @@ from counting import KEY, count, initialised
 
 from jaxseg.errors import InputError
 from jaxseg.models import DeepLabV3
-from jaxseg.models.backbones import ResNet
-from jaxseg.models.deeplab_v3 import ASPP, rates_at
+from jaxseg.models.backbones import ResNet, ViT
+from jaxseg.models.deeplab_v3 import ASPP
+from jaxseg.models.grid import rates_at
 
 TORCHVISION = {"dropout": 0.5, "hidden_convolution": True, "auxiliary_weight": 0.5, "align_corners": False}
 SMALL = DeepLabV3(num_classes=3, backbone=ResNet(depth=18, width=2), features=4)
@@ -66,21 +67,37 @@ def test_rates_follow_the_output_stride(output_stride, rates):
 
 
 def test_rates_that_cannot_be_halved_are_refused():
-    assert rates_at((6, 12, 18), 8) == (12, 24, 36)
-    with pytest.raises(
-        InputError, match=r"atrous_rates=\(3, 6\) are those of output stride 16, and half of them at 32: give even"
-    ):
-        rates_at((3, 6), 32)
+    assert rates_at((6, 12, 18), 8, given_at=16) == (12, 24, 36)
+    message = r"atrous_rates=\(3, 6\) are those of output stride 16, and scaled by 16/32 they are not whole: give multiples of 2"
+    with pytest.raises(InputError, match=message):
+        rates_at((3, 6), 32, given_at=16)
 
 
-def test_the_same_parameters_serve_output_stride_16_and_8():
-    image = jnp.asarray(np.random.default_rng(0).normal(size=(1, 40, 40, 3)), jnp.float32)
-    coarse, fine = (SMALL.clone(backbone=resnet(18, stride, width=2)) for stride in (16, 8))
+@pytest.mark.parametrize(
+    ("fields", "agree"),
+    [
+        ({"backbone": {"multi_grid": (1, 2)}, "image_pooling": False}, True),
+        ({"backbone": {"multi_grid": (1, 2), "extra_stages": 3}, "aspp": False}, True),
+        ({"backbone": {"multi_grid": (1, 2)}, "image_pooling": True}, False),
+    ],
+)
+def test_logits_at_output_stride_16_are_those_at_8_where_both_have_a_feature(fields, agree):
+    """The same parameters. The average of the whole map alone is another one."""
+    image = jnp.asarray(np.random.default_rng(0).normal(size=(1, 65, 65, 3)), jnp.float32)
+    options = {key: value for key, value in fields.items() if key != "backbone"}
+    coarse, fine = (SMALL.clone(backbone=resnet(18, stride, width=2, **fields["backbone"]), **options) for stride in (16, 8))
     variables = jax.jit(lambda: coarse.init({"params": KEY}, image))()
     assert jax.tree.map(jnp.shape, dict(variables)) == jax.tree.map(jnp.shape, dict(initialised(fine, image.shape)))
-    a, b = (jax.jit(model.apply)(variables, image) for model in (coarse, fine))
-    assert a.shape == b.shape
-    assert 0 < float(jnp.abs(a - b).max()) < float(jnp.abs(a).max())
+    a, b = (np.asarray(jax.jit(model.apply)(variables, image))[:, ::16, ::16] for model in (coarse, fine))
+    difference = np.abs(a - b).max() / np.abs(a).max()
+    assert difference < 1e-4 if agree else difference > 1e-2
+
+
+def test_an_auxiliary_head_needs_a_map_before_the_last():
+    vit = ViT(patch_size=8, width=8, depth=1, num_heads=1, hidden=8, image_size=(32, 32))
+    with pytest.raises(InputError, match="map before the last, and there is but one: set auxiliary_weight=0"):
+        initialised(SMALL.clone(backbone=vit, auxiliary_weight=0.4))
+    assert initialised(SMALL.clone(backbone=vit))["params"]["aspp"]
 
 
 def test_there_is_no_auxiliary_head_unless_asked_for():

@@ -31,6 +31,12 @@ def test_the_decoder_reads_48_channels_beside_the_pyramids_256():
     assert params["classifier"]["kernel"].shape == (1, 1, 256, 21)
 
 
+def test_image_pooling_can_be_left_out():
+    model = DeepLabV3Plus(num_classes=2, backbone=Xception65(middle_blocks=1), features=4)
+    assert "image_pooling" in initialised(model)["params"]["aspp"]
+    assert "image_pooling" not in initialised(model.clone(image_pooling=False))["params"]["aspp"]
+
+
 def test_any_backbone_with_a_map_at_stride_4_may_stand_below():
     backbone = VGG16(widths=(2, 2, 2, 2, 2))
     assert initialised(DeepLabV3Plus(num_classes=2, backbone=backbone, features=4))["params"]["low_level"]

@@ -1,11 +1,14 @@
+import dataclasses
 from functools import partial
+from pathlib import Path
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jaxseg import losses, objectives
+from jaxseg import losses, objectives, train
+from jaxseg.config import load
 from jaxseg.errors import InputError
 from jaxseg.models import UNet
 
@@ -35,12 +38,11 @@ def test_frozen_batch_norm_is_that_of_evaluation_and_does_not_learn():
     value, expected, state, changed, gradients = gradient(MODEL, frozen_batch_norm=True)
     assert float(value) == pytest.approx(float(expected), rel=1e-5)
     jax.tree.map(np.testing.assert_array_equal, dict(changed), dict(state))
-    still = {path[-1].key for path, g in jax.tree_util.tree_leaves_with_path(gradients) if not jnp.any(g != 0)}
-    learning = {path[-1].key for path, g in jax.tree_util.tree_leaves_with_path(gradients) if jnp.any(g != 0)}
-    assert "scale" in still
-    assert "scale" not in learning
-    assert "kernel" in learning
-    assert "kernel" not in still
+    learns = {
+        tuple(part.key for part in path): bool(jnp.any(g != 0)) for path, g in jax.tree_util.tree_leaves_with_path(gradients)
+    }
+    assert {path[-1] for path in learns if "norm" in path} == {"scale", "bias"}
+    assert all(learning != ("norm" in path) for path, learning in learns.items())
 
 
 def test_without_it_the_batch_counts():
@@ -49,6 +51,13 @@ def test_without_it_the_batch_counts():
     moved = jax.tree.map(lambda a, b: bool(jnp.any(a != b)), dict(changed), dict(state))
     assert all(jax.tree.leaves(moved))
     assert all(bool(jnp.any(g != 0)) for path, g in jax.tree_util.tree_leaves_with_path(gradients) if path[-1].key == "scale")
+
+
+def test_a_run_that_starts_from_nothing_has_no_statistics_to_freeze(tmp_path):
+    config = load(str(Path(__file__).parents[2] / "configs/deeplab_v3.py:os8"), [f"data.root={tmp_path}", "data.train_size=8"])
+    config = dataclasses.replace(config, data=dataclasses.replace(config.data, val_size=1, test_size=1))
+    with pytest.raises(InputError, match=r"starts from nothing: .* Start it from a trained network with --init RUN"):
+        train.train(config, tmp_path / "run")
 
 
 def test_a_network_without_batch_norm_has_nothing_to_freeze():

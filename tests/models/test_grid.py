@@ -40,8 +40,8 @@ def test_feature_i_lies_on_pixel_stride_times_i(backbone):
     """An image mirrored about its middle pixel gives mirrored features, if kernels are: so the grid has no shift."""
     image = jnp.asarray(np.random.default_rng(0).normal(size=(1, 65, 65, 3)), jnp.float32)
     variables = jax.jit(backbone.init)(jax.random.key(0), image)
-    params = jax.tree.map(lambda x: (x + x[:, ::-1]) / 2 if x.ndim == 4 else x, variables["params"])
+    params = jax.tree.map(lambda x: (x + x[::-1, ::-1]) / 2 if x.ndim == 4 else x, variables["params"])
     apply = jax.jit(lambda x: backbone.apply({**variables, "params": params}, x)[-1])
-    there, back = apply(image), apply(image[:, :, ::-1])
+    there, back = apply(image), apply(image[:, ::-1, ::-1])
     assert there.shape[1] == 64 // backbone.strides[-1] + 1
-    np.testing.assert_allclose(there, back[:, :, ::-1], atol=1e-4 * float(jnp.abs(there).max()))
+    np.testing.assert_allclose(there, back[:, ::-1, ::-1], atol=1e-4 * float(jnp.abs(there).max()))

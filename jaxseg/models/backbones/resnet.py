@@ -105,8 +105,9 @@ class ResNet(nn.Module):
         deep_stem: three 3x3 convolutions (64, 64, 128), as PSPNet, instead of one 7x7 of 64.
         stride_in_1x1: see :class:`Block`.
         first_block_keeps_rate: whether the first block of a stage whose stride became a rate still has the rate of the stage
-            before: then every value of the strided network is also one of the atrous one, as in DeepLab's and torchvision's code.
-            PSPNet's has the new rate there. The last stage with ``multi_grid`` has the new rate in any case.
+            before: then every value of the strided network is also one of the atrous one, as in torchvision's and DeepLab v3's
+            code. PSPNet's has the new rate there. Stages with ``multi_grid`` have the new rate in any case, as have bottlenecks
+            with ``stride_in_1x1``, whose 3x3 convolution comes after the stride, as in DeepLab v2.
         width: channels of the stem and inside the first stage; the paper's 64.
         momentum: share of the old running statistics that is kept per step; torchvision's 0.9.
         dtype: compute dtype.
@@ -147,7 +148,8 @@ class ResNet(nn.Module):
             stride *= strides
             grid = self.multi_grid if stage >= 3 else None
             for n in range(count):
-                keeps = n == 0 and self.first_block_keeps_rate and not grid
+                strides_first = bottleneck and self.stride_in_1x1
+                keeps = n == 0 and self.first_block_keeps_rate and not grid and not strides_first
                 block = Block(
                     self.width * 2 ** min(stage, 3),
                     bottleneck,
@@ -186,7 +188,7 @@ class ResNet(nn.Module):
         if self.depth not in DEPTHS:
             raise InputError(f"depth={self.depth}: ResNet has the depths {', '.join(map(str, DEPTHS))}.")
         if self.output_stride not in (8, 16, 32):
-            raise InputError(f"output_stride={self.output_stride}: ResNet knows 8, 16 and 32.")
+            raise InputError(f"output_stride={self.output_stride}: ResNet takes 8, 16 and 32.")
         if self.extra_stages < 0:
             raise InputError(f"extra_stages={self.extra_stages} must be at least 0.")
         bottleneck, counts = DEPTHS[self.depth]

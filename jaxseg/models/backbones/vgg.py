@@ -1,7 +1,8 @@
 """VGG16: Very Deep Convolutional Networks for Large-Scale Image Recognition.
 
-Simonyan and Zisserman, ICLR 2015, https://arxiv.org/abs/1409.1556 (configuration D), with batch normalisation as torchvision's
-``vgg16_bn``. The fully connected layers are here as the convolutions that FCN made of them (Long et al., CVPR 2015, section 3.1).
+Simonyan and Zisserman, ICLR 2015, https://arxiv.org/abs/1409.1556 (configuration D), with batch normalisation, if asked for,
+as torchvision's ``vgg16_bn``. The fully connected layers are here as the convolutions that FCN made of them (Long et al., CVPR
+2015, section 3.1).
 
 Differs from the paper:
     - Kernels start from He et al.'s normal initialisation; the paper's first networks from a normal of deviation 0.01, which a
@@ -29,7 +30,7 @@ class Stage(NamedTuple):
     """What a stage of VGG hands on.
 
     Attributes:
-        pooled: the maxima of its 2x2 windows, after dropout.
+        pooled: the maxima of its windows, after dropout.
         argmax: where they were, in the plane of ``size``; see :func:`jaxseg.ops.max_pool_with_argmax`.
         size: height and width before pooling.
     """
@@ -50,7 +51,7 @@ class VGG16(nn.Module):
         pool_window: side of the poolings' windows: 2, or 3 with a margin of 1.
         first_padding: zeros around the image; FCN's reference pads by 100 (:mod:`jaxseg.models.fcn`).
         ceil_mode: whether pooling rounds sizes up.
-        dropout: rate after the three deepest poolings, as in the Bayesian SegNet.
+        dropout: rate after the three deepest poolings, as in the Bayesian SegNet; of three stages, after all.
         dtype: compute dtype.
     """
 
@@ -105,10 +106,12 @@ class VGG16(nn.Module):
         return tuple(found)
 
     def _check(self) -> None:
+        if len(self.widths) != len(self.convolutions):
+            raise InputError(f"widths={self.widths} and convolutions={self.convolutions} must name as many stages.")
         if self.pool_window not in (2, 3):
             raise InputError(f"pool_window={self.pool_window}: VGG16 pools over 2 or 3.")
         if self.output_stride not in (8, 16, 32):
-            raise InputError(f"output_stride={self.output_stride}: VGG16 knows 8, 16 and 32.")
+            raise InputError(f"output_stride={self.output_stride}: VGG16 takes 8, 16 and 32.")
         if self.output_stride < 32 and self.pool_window == 2:
             raise InputError(
                 f"output_stride={self.output_stride} with pool_window=2: pooling over 2 without a stride shifts the map by half "

@@ -103,10 +103,12 @@ class Xception65(nn.Module):
         """Return the maps, finest first, of sizes ``ceil(h / stride)``; that of stride 4 is DeepLab v3+'s low-level map.
 
         Raises:
-            InputError: for an output stride that there is not.
+            InputError: for an output stride that there is not, or sizes below the least.
         """
         if self.output_stride not in (8, 16, 32):
-            raise InputError(f"output_stride={self.output_stride}: Xception65 knows 8, 16 and 32.")
+            raise InputError(f"output_stride={self.output_stride}: Xception65 takes 8, 16 and 32.")
+        if self.width < 1 or self.middle_blocks < 0:
+            raise InputError(f"width={self.width} must be at least 1, and middle_blocks={self.middle_blocks} at least 0.")
         x = self._stem(image, 32, 2, "stem1", train=train)
         x = self._stem(x, 64, 1, "stem2", train=train)
         found, stride, rate = [], 2, 1

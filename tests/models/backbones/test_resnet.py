@@ -31,10 +31,10 @@ def test_features_have_the_strides_they_say(output_stride):
     assert model.strides[-1] == output_stride
 
 
-@pytest.mark.parametrize("depth", [18, 50])
-def test_an_atrous_network_is_the_strided_one_computed_everywhere(depth):
+@pytest.mark.parametrize(("depth", "stride_in_1x1"), [(18, False), (50, False), (50, True)])
+def test_an_atrous_network_is_the_strided_one_computed_everywhere(depth, stride_in_1x1):
     """Same parameters: where the strided network has a pixel, the atrous one has the same value."""
-    model = ResNet(depth=depth, width=2)
+    model = ResNet(depth=depth, width=2, stride_in_1x1=stride_in_1x1)
     image = jnp.asarray(np.random.default_rng(0).normal(size=(1, 65, 65, 3)), jnp.float32)
     variables = jax.jit(model.init)(KEY, image)
     coarse = jax.jit(model.apply)(variables, image)
@@ -75,7 +75,7 @@ def test_a_bottleneck_strides_where_it_is_told(stride_in_1x1):
     [
         ({"depth": 20}, "depth=20: ResNet has the depths 18, 34, 50, 101, 152"),
         ({"extra_stages": -1}, "extra_stages=-1 must be at least 0"),
-        ({"output_stride": 4}, "output_stride=4: ResNet knows 8, 16 and 32"),
+        ({"output_stride": 4}, "output_stride=4: ResNet takes 8, 16 and 32"),
         ({"depth": 18, "multi_grid": (1, 2, 4)}, "gives 3 rates, but the last stage of ResNet-18 has 2 blocks"),
     ],
 )

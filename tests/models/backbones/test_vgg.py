@@ -102,8 +102,9 @@ def test_the_atrous_form_is_the_strided_one_computed_everywhere():
 @pytest.mark.parametrize(
     ("fields", "message"),
     [
+        ({"widths": (2, 2)}, "widths=\\(2, 2\\) and convolutions=\\(2, 2, 3, 3, 3\\) must name as many stages"),
         ({"pool_window": 4}, "pool_window=4: VGG16 pools over 2 or 3"),
-        ({"output_stride": 4, "pool_window": 3}, "output_stride=4: VGG16 knows 8, 16 and 32"),
+        ({"output_stride": 4, "pool_window": 3}, "output_stride=4: VGG16 takes 8, 16 and 32"),
         ({"output_stride": 8}, "shifts the map by half a pixel. Set pool_window=3"),
     ],
 )

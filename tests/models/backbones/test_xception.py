@@ -66,5 +66,5 @@ def test_relu_is_before_the_separable_convolutions_and_inside_them_in_the_last_b
 
 
 def test_refuses_another_output_stride():
-    with pytest.raises(InputError, match="output_stride=4: Xception65 knows 8, 16 and 32"):
+    with pytest.raises(InputError, match="output_stride=4: Xception65 takes 8, 16 and 32"):
         geometries(Xception65(output_stride=4))
