@@ -44,7 +44,7 @@ class Exact:
     def build(
         self, colours: Float[Array, "h w c"], sigma: float | Float[Array, ""], mask: Bool[Array, "h w"] | None
     ) -> ExactKernel:
-        """Return the kernel of an image; see :class:`jaxseg.crf.mean_field.Filter`."""
+        """Return the kernel of an image; see :class:`jaxseg.crf.Filter`."""
         return ExactKernel(features(colours, sigma), None if mask is None else mask.reshape(-1), self.block)
 
 

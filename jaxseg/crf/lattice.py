@@ -60,7 +60,7 @@ class Permutohedral:
     capacity: int | None = None
 
     def build(self, colours: Float[Array, "h w c"], sigma: float | Float[Array, ""], mask: Bool[Array, "h w"] | None) -> Lattice:
-        """Return the lattice of an image; see :class:`jaxseg.crf.mean_field.Filter`.
+        """Return the lattice of an image; see :class:`jaxseg.crf.Filter`.
 
         Raises:
             InputError: with an image at hand: ``capacity`` is too small, or standard deviations are so small that the pixels

@@ -70,7 +70,7 @@ class Local:
     def build(
         self, colours: Float[Array, "h w c"], sigma: float | Float[Array, ""], mask: Bool[Array, "h w"] | None
     ) -> LocalKernel:
-        """Return the kernel of an image; see :class:`jaxseg.crf.mean_field.Filter`.
+        """Return the kernel of an image; see :class:`jaxseg.crf.Filter`.
 
         Raises:
             InputError: sampled offsets of a standard deviation that is traced.

@@ -10,9 +10,9 @@ k(i, j) Q_j(l'))``, from ``Q = softmax(-psi)``. As in the authors' code and
 in pydensecrf, the sum over ``j`` includes the pixel itself.
 """
 
-import dataclasses
+from collections.abc import Callable
 from functools import partial
-from typing import Any, Protocol, runtime_checkable
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -20,8 +20,7 @@ import numpy as np
 from jax import lax
 from jaxtyping import Array, Bool, Float, Shaped
 
-from jaxseg.crf.lattice import Permutohedral
-from jaxseg.crf.local import Local
+from jaxseg.crf.kernels import Filter, Kernel, build_kernel, default_filter
 from jaxseg.crf.parameters import Parameters
 from jaxseg.crf.separable import Separable
 from jaxseg.errors import InputError
@@ -31,79 +30,6 @@ ROWS = 8
 
 _SPATIAL = Separable()
 _DEFAULT = Parameters()
-
-
-@runtime_checkable
-class Filter(Protocol):
-    """How sums over pixels are computed: :class:`Permutohedral`, :class:`Local`, :class:`Exact`, :class:`Separable`."""
-
-    def build(self, colours: Float[Array, "h w c"], sigma: float | Float[Array, ""], mask: Bool[Array, "h w"] | None) -> Any:
-        """Prepare the kernel ``exp(-|p_i - p_j|^2 / 2 sigma^2 - |c_i - c_j|^2 / 2)`` of one image.
-
-        Args:
-            colours: in standard deviations; none of them for a spatial kernel.
-            sigma: standard deviation of the positions, in pixels.
-            mask: which pixels there are.
-
-        Returns:
-            A pytree that, called with ``values (h, w, k)``, returns ``sum_j k(i, j) values_j``, linear in the values, and 0 where
-            the mask is; its derivatives go to the values alone.
-        """
-        ...
-
-
-def default_filter() -> Filter:
-    """Return the filter that is fastest here: the lattice, and on TPUs, whose gathers are slow, shifts."""
-    return Local() if jax.default_backend() == "tpu" else Permutohedral()
-
-
-@partial(jax.tree_util.register_dataclass, data_fields=("operator", "before", "after"), meta_fields=())
-@dataclasses.dataclass(frozen=True)
-class Kernel:
-    """A filter with its normalisation.
-
-    Attributes:
-        operator: what a :class:`Filter` builds.
-        before: factors of the values of every pixel; ``None`` is 1.
-        after: factors of the result.
-    """
-
-    operator: Any
-    before: Float[Array, "h w 1"] | None
-    after: Float[Array, "h w 1"] | None
-
-    def __call__(self, values: Float[Array, "h w k"]) -> Float[Array, "h w k"]:
-        """Return the normalised sums."""
-        result = self.operator(values if self.before is None else self.before * values)
-        return result if self.after is None else self.after * result
-
-
-def build_kernel(
-    colours: Float[Array, "h w c"],
-    sigma: float | Float[Array, ""],
-    mask: Bool[Array, "h w"] | None,
-    *,
-    filter: Filter,
-    normalisation: str,
-) -> Kernel:
-    """Prepare a kernel of one image for any number of iterations; see :class:`Filter` and :func:`mean_field`."""
-    operator = filter.build(colours, sigma, mask)
-    # Ones of this image's own: of ones that all images of a batch share, XLA:CPU (JAX 0.10) fails to compile Local's sums.
-    ones = 0.0 * jnp.sum(colours, axis=-1, keepdims=True) + 1.0
-    before, after = _factors(operator, ones, normalisation)
-    return Kernel(operator, before, after)
-
-
-@partial(jax.jit, static_argnames="normalisation")
-def _factors(operator: Any, ones: Float[Array, "h w 1"], normalisation: str) -> tuple[Array | None, Array | None]:
-    if normalisation == "none":
-        return None, None
-    sums = lax.stop_gradient(operator(ones))
-    if normalisation == "symmetric":
-        root = lax.rsqrt(jnp.where(sums == 0, 1.0, sums))
-        return root, root
-    inverse = 1.0 / jnp.where(sums == 0, 1.0, sums)
-    return (inverse, None) if normalisation == "before" else (None, inverse)
 
 
 def mean_field(
@@ -224,23 +150,28 @@ def iterate(
         iterations: updates.
     """
 
-    def update(energy: Array, _: None) -> tuple[Array, None]:
-        q, energy = _softmax(-energy), unary
-        for kernel, penalty in zip(kernels, penalties):
-            sums = kernel(q)
-            energy = energy + (sums @ penalty.T if penalty.ndim == 2 else penalty.reshape(1, 1, -1) * sums)
-        return energy, None
+    def update(sums: tuple[Array, ...], _: None) -> tuple[tuple[Array, ...], None]:
+        q = _by_rows(lambda unary, *sums: jax.nn.softmax(-_energy(unary, sums, penalties)), unary, *sums)
+        return tuple(kernel(q) for kernel in kernels), None
 
-    return lax.scan(update, unary, None, length=iterations)[0]
+    nothing = tuple(jnp.zeros_like(unary) for _ in kernels)
+    return _energy(unary, lax.scan(update, nothing, None, length=iterations)[0], penalties)
 
 
-def _softmax(x: Float[Array, "h w k"]) -> Float[Array, "h w k"]:
-    height, *rest = x.shape
-    pieces = jnp.pad(x, ((0, -height % ROWS), (0, 0), (0, 0))).reshape(-1, ROWS, *rest)
-    return lax.map(jax.nn.softmax, pieces).reshape(-1, *rest)[:height]
+def _energy(unary: Array, sums: tuple[Array, ...], penalties: tuple[Array, ...]) -> Array:
+    for own, penalty in zip(sums, penalties):
+        unary = unary + (own @ penalty.T if penalty.ndim == 2 else penalty.reshape(1, 1, -1) * own)
+    return unary
 
 
-_marginals = jax.jit(lambda energy: _softmax(-energy))
+def _by_rows(function: Callable[..., Array], *maps: Float[Array, "h w k"]) -> Float[Array, "h w k"]:
+    """Apply a function of each pixel to a few rows of the image at a time."""
+    height, *rest = maps[0].shape
+    pieces = [jnp.pad(x, ((0, -height % ROWS), (0, 0), (0, 0))).reshape(-1, ROWS, *rest) for x in maps]
+    return lax.map(lambda piece: function(*piece), tuple(pieces)).reshape(-1, *rest)[:height]
+
+
+_marginals = jax.jit(lambda energy: _by_rows(lambda x: jax.nn.softmax(-x), energy))
 
 
 def _penalty(weight: float | Array, compatibility: Array | np.ndarray | None, classes: int) -> Float[Array, "..."]:

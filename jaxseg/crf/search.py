@@ -13,7 +13,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxseg.crf.mean_field import build_kernel, default_filter, iterate
+from jaxseg.crf.kernels import build_kernel, default_filter
+from jaxseg.crf.mean_field import iterate
 from jaxseg.crf.parameters import Parameters
 from jaxseg.crf.separable import Separable
 from jaxseg.errors import InputError

@@ -1,7 +1,9 @@
 """The spatial Gaussian, row by row and column by column."""
 
 import dataclasses
+import functools
 import math
+import operator
 from functools import partial
 
 import jax
@@ -15,8 +17,11 @@ from jaxseg.ops import separable as matrices
 #: Where a Gaussian is cut off, in standard deviations: 6e-5 of its mass lies beyond.
 REACH = 4.0
 
-#: Up to this radius shifted sums are faster than products with matrices.
+#: Up to this radius bands are faster than products with whole matrices.
 LARGEST_RADIUS = 24
+
+#: Rows in one product with a band.
+TILE = 36
 
 
 @partial(jax.tree_util.register_dataclass, data_fields=("sigma", "mask"), meta_fields=("radius",))
@@ -42,22 +47,30 @@ class SeparableKernel:
             rows, columns = (self._profile(jnp.arange(n)[:, None] - jnp.arange(n)[None]) for n in values.shape[:2])
             result = matrices.apply(values[None], rows, columns)[0]
         else:
-            result = self._shifted(values, self.radius)
+            result = self._banded(values, self.radius)
         return result if there is None else jnp.where(there, result, 0.0)
 
     def _profile(self, distance: Array) -> Array:
         return lax.stop_gradient(jnp.exp(-0.5 * jnp.square(distance / self.sigma)))
 
-    def _shifted(self, values: Float[Array, "h w k"], radius: int) -> Float[Array, "h w k"]:
+    def _banded(self, values: Float[Array, "h w k"], radius: int) -> Float[Array, "h w k"]:
+        """Go down the columns by products of a band with tiles of rows, and along the rows by shifts.
+
+        A row is ``width`` times classes long, and a shift by a pixel is one by all its classes; as a product it would need a
+        transpose, or one small product for each row.
+        """
         height, width, classes = values.shape
+        tiles = -(-height // TILE)
+        below = tiles * TILE - height
+        wide = jnp.pad(values, ((radius, radius + below), (0, 0), (0, 0))).reshape(-1, width * classes)
+        distance = jnp.arange(TILE + 2 * radius)[None] - radius - jnp.arange(TILE)[:, None]
+        band = jnp.where(jnp.abs(distance) <= radius, self._profile(distance), 0.0)
+        parts = [wide[i * TILE : (i + 1) * TILE + 2 * radius] for i in range(tiles)]
+        down = jnp.concatenate([jnp.matmul(band, part, precision=lax.Precision.HIGHEST) for part in parts])[:height]
+        wide = lax.optimization_barrier(jnp.pad(down, ((0, 0), (radius * classes, radius * classes))))
         taps = self._profile(jnp.arange(-radius, radius + 1))
-        # Rows of width times classes: along a row, a shift by a pixel is one by all its classes. A padding per pass keeps XLA
-        # from computing the first pass anew for every tap of the second.
-        wide = jnp.pad(values, ((radius, radius), (0, 0), (0, 0))).reshape(-1, width * classes)
-        down = sum(tap * wide[i : i + height] for i, tap in enumerate(taps)).reshape(values.shape)
-        wide = lax.optimization_barrier(jnp.pad(down, ((0, 0), (radius, radius), (0, 0))).reshape(height, -1))
-        across = sum(tap * wide[:, i * classes : (i + width) * classes] for i, tap in enumerate(taps))
-        return across.reshape(values.shape)
+        shifted = (tap * wide[:, i * classes : (i + width) * classes] for i, tap in enumerate(taps))
+        return functools.reduce(operator.add, shifted).reshape(values.shape)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -74,7 +87,7 @@ class Separable:
     def build(
         self, colours: Float[Array, "h w c"], sigma: float | Float[Array, ""], mask: Bool[Array, "h w"] | None
     ) -> SeparableKernel:
-        """Return the kernel of an image size; see :class:`jaxseg.crf.mean_field.Filter`.
+        """Return the kernel of an image size; see :class:`jaxseg.crf.Filter`.
 
         Raises:
             InputError: for a kernel of colours, which is no product.
