@@ -86,7 +86,7 @@ def camvid() -> Config:
         loss=losses.weighted_sum((1.0, losses.cross_entropy), (1.0, losses.dice)),
         optimizer=partial(adamw, weight_decay=1e-2, clip_norm=1.0),
         schedule=partial(cosine, learning_rate=1e-3, warmup_steps=100),
-        steps=1800,
+        steps=1500,
         batch_size=8,
         eval_every=300,
         checkpoint_every=100,
