@@ -1,8 +1,8 @@
 """CRF as RNN (Zheng et al., ICCV 2015, https://arxiv.org/abs/1502.03240): FCN-8s and mean field, trained together.
 
-scenes   python -m jaxseg.train --config configs/fcn.py
-         python -m jaxseg.train --config configs/crf_rnn.py --init runs/fcn-scenes
-         The FCN-8s of configs/fcn.py on drawn street scenes, no download, then both together from there. Measured on val: FCN-8s
+scenes   python -m jaxseg.train --config configs/crf_rnn.py
+         Drawn street scenes, no download. Add --init runs/fcn-scenes, a run of configs/fcn.py, and FCN-8s is trained first, as in
+         the paper. Measured on val: FCN-8s
          81.3 mIoU, 81.7 after 200 more steps of its own; 84.1 with a CRF of these parameters behind it (evaluate --crf); 86.2
          trained together for 200 steps.
 voc2012  python -m jaxseg.train --config configs/crf_rnn.py:voc2012 --set data.root=DIR --init runs/fcn-voc2012
