@@ -2,14 +2,12 @@
 
 scenes   python -m jaxseg.train --config configs/crf_rnn.py
          Drawn street scenes, no download. Add --init runs/fcn-scenes, a run of configs/fcn.py, and FCN-8s is trained first, as in
-         the paper. Measured on val: FCN-8s
-         81.3 mIoU, 81.7 after 200 more steps of its own; 84.1 with a CRF of these parameters behind it (evaluate --crf); 86.2
-         trained together for 200 steps.
+         the paper. Measured on val, one run each: FCN-8s 81.3 mIoU, 81.7 after 200 more steps of its own; 84.1 with a CRF of
+         these parameters behind it (evaluate --crf); 86.2 trained together for 200 steps.
 voc2012  python -m jaxseg.train --config configs/crf_rnn.py:voc2012 --set data.root=DIR --init runs/fcn-voc2012
          The paper's training: one whole image at a time, momentum 0.99, a fixed rate of 1e-13 for the sum of the loss over the
-         pixels, from a trained FCN-8s. Not run by us. The paper goes from 61.3 mIoU (FCN-8s) to 69.6 on the 346 images of its
-         reduced validation set, and 63.7 with the CRF behind the network, not trained with it; those networks also saw SBD's
-         images.
+         pixels, from a trained FCN-8s. Not run by us. The paper goes from 61.3 mIoU (FCN-8s) to 69.6 on its validation set, and to
+         63.7 with the CRF behind the network, not trained with it.
 """
 
 from functools import partial
