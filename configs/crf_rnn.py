@@ -6,8 +6,8 @@ scenes   python -m jaxseg.train --config configs/crf_rnn.py
          these parameters behind it (evaluate --crf); 86.2 trained together for 200 steps.
 voc2012  python -m jaxseg.train --config configs/crf_rnn.py:voc2012 --set data.root=DIR --init runs/fcn-voc2012
          The paper's training: one whole image at a time, momentum 0.99, a fixed rate of 1e-13 for the sum of the loss over the
-         pixels, from a trained FCN-8s. Not run by us. The paper goes from 61.3 mIoU (FCN-8s) to 69.6 on its validation set, and to
-         63.7 with the CRF behind the network, not trained with it.
+         pixels, from a trained FCN-8s. Not run by us. The paper goes from 61.3 mIoU (FCN-8s) to 69.6 on its validation set, and
+         to 63.7 with the CRF behind the network, not trained with it.
 """
 
 from functools import partial

@@ -60,8 +60,8 @@ class Parameters:
 
 
 #: Published sets. DeepLab v1 (https://arxiv.org/abs/1412.7062) and v2 (https://arxiv.org/abs/1606.00915) give ranges that they
-#: searched; these values are from copies of their scripts and from re-implementations. CRF-RNN: https://arxiv.org/abs/1502.03240. The last is the example of
-#: pydensecrf's README, which many copied.
+#: searched; these values are from copies of their scripts and from re-implementations. CRF-RNN:
+#: https://arxiv.org/abs/1502.03240. The last is the example of pydensecrf's README, which many copied.
 SETS: Mapping[str, Parameters] = {
     "deeplab-v1": Parameters(),
     "deeplab-v2-vgg16": Parameters(w1=4.0, sigma_alpha=65.0, sigma_beta=3.0, w2=2.0, sigma_gamma=2.0),
