@@ -18,7 +18,7 @@ class Parameters:
     .. math:: k(i, j) = w_1 e^{-\|p_i - p_j\|^2 / 2 \sigma_\alpha^2 - \|I_i - I_j\|^2 / 2 \sigma_\beta^2}
                       + w_2 e^{-\|p_i - p_j\|^2 / 2 \sigma_\gamma^2}
 
-    The defaults are those of DeepLab v1's LargeFOV network, as its authors released them.
+    The defaults are those in copies of DeepLab v1's script for the LargeFOV network; the paper gives ranges.
 
     Attributes:
         w1: weight of the bilateral kernel.
@@ -60,8 +60,8 @@ class Parameters:
 
 
 #: Published sets. DeepLab v1 (https://arxiv.org/abs/1412.7062) and v2 (https://arxiv.org/abs/1606.00915) give ranges that they
-#: searched; these are the values of the released scripts. CRF-RNN: https://arxiv.org/abs/1502.03240. The last is the example of
-#: pydensecrf's README, which many copied.
+#: searched; these values are from copies of their scripts and from re-implementations. CRF-RNN:
+#: https://arxiv.org/abs/1502.03240. The last is the example of pydensecrf's README, which many copied.
 SETS: Mapping[str, Parameters] = {
     "deeplab-v1": Parameters(),
     "deeplab-v2-vgg16": Parameters(w1=4.0, sigma_alpha=65.0, sigma_beta=3.0, w2=2.0, sigma_gamma=2.0),

@@ -1,6 +1,6 @@
 """Search for the CRF's parameters on validation images, from coarse to fine, as the papers did.
 
-DeepLab v1 (https://arxiv.org/abs/1412.7062, section 5.1) fixes the spatial kernel and searches the weight and the standard
+DeepLab v1 (https://arxiv.org/abs/1412.7062) fixes the spatial kernel and searches the weight and the standard
 deviations of the bilateral one on 100 images, first on a coarse grid, then on finer ones around the best.
 """
 

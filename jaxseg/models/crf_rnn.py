@@ -4,8 +4,8 @@ Zheng, Jayasumana, Romera-Paredes, Vineet, Su, Du, Huang, Torr, ICCV 2015, https
 
 The iterations of mean field in a fully connected CRF as layers with shared weights behind a network, FCN-8s in the paper, trained
 together with it. An iteration filters the marginals by a spatial and a bilateral Gaussian, weighs what either gives by a matrix
-over the classes, adds both, transforms the sum by the compatibility of the classes, adds the unary and normalises (Algorithm 1).
-The unary is minus the network's logits. Five iterations in training, ten in evaluation (section 6.1).
+over the classes, adds both, transforms the sum by the compatibility of the classes, adds the unary and normalises.
+The unary is minus the network's logits. Five iterations in training, ten in evaluation.
 
 Differs from the paper:
     - Filters are normalised symmetrically, as pydensecrf does; ``normalisation="after"`` in ``parameters`` is the paper's
