@@ -1,13 +1,17 @@
+from pathlib import Path
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
 from jaxseg import ops
+from jaxseg.config import load
 from jaxseg.errors import InputError
 from jaxseg.models import SETRMLA, SETRPUP, SETRNaive
 from jaxseg.models.backbones import ViT
 from jaxseg.models.setr_decoders import Aggregation, UpsamplingHead
+from jaxseg.optimizers import in_head
 
 KEY = jax.random.key(0)
 VIT = ViT(patch_size=4, width=8, depth=3, num_heads=2, hidden=16, image_size=(8, 12), feature_depths=(1, 2, 3))
@@ -130,6 +134,23 @@ def test_naive_logits_are_enlarged_from_the_grid_with_half_pixel_centres():
         train=False,
     )
     np.testing.assert_allclose(model.apply(variables, image), ops.resize(small, (8, 12)), atol=1e-6)
+
+
+def test_the_head_that_learns_ten_times_as_fast_in_mlas_recipes_is_the_authors():
+    """Norms, reductions and streams are part of the backbone in their code."""
+    config = load(str(Path(__file__).parents[2] / "configs/setr.py:cityscapes-mla"))
+    vit = VIT.clone(depth=4, feature_depths=(1, 2, 3, 4))
+    faster = in_head(
+        parameters(SETRMLA(num_classes=2, backbone=vit, head_features=4), (8, 12)), config.optimizer.keywords["head"]
+    )
+    parts = {name: set(jax.tree.leaves(part)) for name, part in faster["head"].items()}
+    fast = {"classifier", *(f"hidden{i}_{j}" for i in range(1, 5) for j in (1, 2))}
+    assert {name for name, found in parts.items() if found == {True}} == fast
+    assert {name for name, found in parts.items() if found == {False}} == {
+        f"{kind}{i}" for kind in ("norm", "reduce", "stream") for i in range(1, 5)
+    }
+    assert not any(jax.tree.leaves(faster["backbone"]))
+    assert all(jax.tree.leaves(faster["auxiliary_head1"]))
 
 
 def test_mla_needs_several_depths():
