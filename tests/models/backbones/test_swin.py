@@ -122,7 +122,10 @@ def test_paths_are_dropped_in_training():
     image = random(8, 12, 12, 3)
     model = SMALL.clone(drop_path=0.9)
     variables = initialise(model, image)
-    run = lambda key, train=True: model.apply(variables, image, train=train, rngs={"dropout": jax.random.key(key)})[-1]  # noqa: E731
+
+    def run(key, train=True):
+        return model.apply(variables, image, train=train, rngs={"dropout": jax.random.key(key)})[-1]
+
     assert not np.allclose(run(1), run(2))
     np.testing.assert_array_equal(run(1, train=False), SMALL.clone(drop_path=0.0).apply(variables, image)[-1])
 
