@@ -16,7 +16,20 @@ from jaxseg.data.source import Source
 from jaxseg.errors import InputError, did_you_mean
 from jaxseg.ops.normalise import Normalise
 from jaxseg.override import children, override
+from jaxseg.parallel import Parallel
+from jaxseg.precision import dtypes, with_precision
 from jaxseg.types import VOID
+
+_AT_LEAST_ONE = (
+    "steps",
+    "batch_size",
+    "accumulate",
+    "eval_batch_size",
+    "log_every",
+    "eval_every",
+    "checkpoint_every",
+    "keep_checkpoints",
+)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -38,6 +51,13 @@ class Config:
             (predictions are resized back); ``None`` leaves images as they are.
         window: height and width of the windows in which evaluation and prediction see an image; ``None`` is the whole image.
         normalise: from stored values to network input.
+        precision: ``float32``, ``bfloat16`` or ``float16`` (with dynamic loss scaling) in every module of the network; ``None``
+            leaves the dtypes of ``model`` as they are.
+        parallel: how the devices are used.
+        accumulate: parts of each batch whose gradients are taken one after the other and averaged, for batches that do not fit.
+        remat: compute everything but convolutions and matrix products again in the backward pass, to save memory.
+        skip_nonfinite: steps in a row with a loss or a gradient that is not finite whose update is skipped; one more stops
+            the run.
         ema_decay: of averaged parameters, which evaluation then uses; ``None`` keeps none.
         eval_batch_size: images (or windows) at a time in evaluation.
         eval_split: of ``data``, evaluated during training.
@@ -64,6 +84,11 @@ class Config:
     image_size: tuple[int, int] | None = None
     window: tuple[int, int] | None = None
     normalise: Normalise = Normalise()
+    precision: str | None = None
+    parallel: Parallel = Parallel()
+    accumulate: int = 1
+    remat: bool = False
+    skip_nonfinite: int = 0
     ema_decay: float | None = None
     eval_batch_size: int = 8
     eval_split: str = "val"
@@ -76,17 +101,20 @@ class Config:
     workers: int = 0
 
     def __post_init__(self) -> None:
-        for name in ("steps", "batch_size", "eval_batch_size", "log_every", "eval_every", "checkpoint_every", "keep_checkpoints"):
+        for name in _AT_LEAST_ONE:
             if getattr(self, name) < 1:
                 raise InputError(f"{name}={getattr(self, name)} must be at least 1.")
-        if self.workers < 0:
-            raise InputError(f"workers={self.workers} must be at least 0.")
+        for name in ("workers", "skip_nonfinite"):
+            if getattr(self, name) < 0:
+                raise InputError(f"{name}={getattr(self, name)} must be at least 0.")
         for name in ("crop_size", "image_size", "window"):
             size = getattr(self, name)
             if size is not None and min(size) < 1:
                 raise InputError(f"{name}={size} must be a height and a width of at least 1.")
         if self.ema_decay is not None and not 0.0 <= self.ema_decay < 1.0:
             raise InputError(f"ema_decay={self.ema_decay} must lie in [0, 1), or be None.")
+        if self.precision is not None:
+            object.__setattr__(self, "model", with_precision(self.model, self.precision))
 
     def check(self) -> None:
         """Check what several fields must agree on; apart from ``__init__``, since overrides change one field at a time.
@@ -95,6 +123,12 @@ class Config:
             InputError: naming both fields and the remedy, or the sizes that fit a network with valid convolutions.
         """
         self._check_classes()
+        self.parallel.check()
+        if self.precision is None and "float16" in dtypes(self.model):
+            raise InputError(
+                "The network computes in float16, where small gradients vanish unless the loss is scaled. "
+                "Take --set precision=float16, which scales it, or bfloat16, which needs no scale."
+            )
         if self.window is not None and hasattr(self.model, "output_size"):
             for side in self.window:
                 self.model.output_size(side)

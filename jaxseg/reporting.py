@@ -2,6 +2,7 @@
 
 import math
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +28,7 @@ class Report:
     def __init__(self, config: Config, workdir: Path, schedule: optax.Schedule, start: int) -> None:
         """Open the report of a run that begins, or goes on, at step ``start``."""
         self._config, self._workdir, self._schedule = config, workdir, schedule
-        self._waiting: list[tuple[int, dict[str, Any]]] = []
+        self._waiting: list[tuple[int, dict[str, Any], Sequence[str]]] = []
         self._since, self._counted = time.perf_counter(), 0
         self._main = jax.process_index() == 0
         self._writer = SummaryWriter(str(workdir / "tensorboard"), purge_step=start + 1) if self._main else None
@@ -52,40 +53,61 @@ class Report:
         if self._writer is not None:
             self._writer.close()
 
-    def add(self, step: int, scalars: dict[str, Any]) -> None:
-        """Note the scalars of a step without waiting for them."""
-        self._waiting.append((step, scalars))
+    def add(self, step: int, scalars: dict[str, Any], names: Sequence[str] = ()) -> None:
+        """Note the scalars of a step, and the files it saw, without waiting for them."""
+        self._waiting.append((step, scalars, names))
         if len(self._waiting) > _AHEAD:  # or batches would pile up on the device
             jax.block_until_ready(self._waiting[-_AHEAD][1])
         self._counted += 1
         self._progress.update(self._task, completed=step)
 
     def flush(self) -> None:
-        """Wait for all noted scalars, check the loss, and show the mean of them.
+        """Wait for all noted scalars, check them, and show their means.
 
         Raises:
-            InputError: with the step and the learning rate, if a loss is not finite. Call this before saving the state.
+            InputError: with the step, the learning rate and the files, if more losses or gradients in a row were not finite than
+                ``config.skip_nonfinite``. Call this before saving the state.
         """
         if not self._waiting:
             return
-        fetched = [(step, {k: float(v) for k, v in s.items()}) for step, s in jax.device_get(self._waiting)]
+        names = {step: files for step, _, files in self._waiting}
+        values = jax.device_get([scalars for _, scalars, _ in self._waiting])
+        fetched = [(step, {k: float(v) for k, v in scalars.items()}) for (step, _, _), scalars in zip(self._waiting, values)]
         self._waiting = []
         for step, scalars in fetched:
-            if not math.isfinite(scalars["loss"]):
-                rate = float(self._schedule(step - 1))
-                raise InputError(
-                    f"The loss is {scalars['loss']} at step {step} (learning rate {rate:.3g}). The last good checkpoint stays. "
-                    "Lower schedule.learning_rate, clip the gradients (--set optimizer.clip_norm=1.0), or take another --workdir."
-                )
-        step = fetched[-1][0]
-        means = {k: float(np.mean([s[k] for _, s in fetched])) for k in fetched[0][1]}
-        means["learning_rate"] = float(self._schedule(step - 1))
+            if scalars["nonfinite_in_row"]:
+                self._refuse_or_say(step, scalars, names[step])
+        step, last = fetched[-1]
+        means = {k: _mean_of_finite([s[k] for _, s in fetched]) for k in ("loss", "gradient_norm")}
+        means.update({k: last[k] for k in ("skipped", "loss_scale") if k in last})
+        means["learning_rate"] = self._rate(step, last)
         means["images_per_second"] = self._counted * self._config.batch_size / (time.perf_counter() - self._since)
         self.restart_clock()
         self.scalars(step, {f"train/{k}": v for k, v in means.items()})
         figures = f"loss {means['loss']:.4f}  {means['images_per_second']:.1f} images/s"
         self._progress.update(self._task, figures=figures)
         self.say(f"step {step:>6}/{self._config.steps}  {figures}  learning rate {means['learning_rate']:.3g}")
+
+    def _refuse_or_say(self, step: int, scalars: dict[str, float], files: Sequence[str]) -> None:
+        loss, norm, row = scalars["loss"], scalars["gradient_norm"], int(scalars["nonfinite_in_row"])
+        what = f"loss is {loss}" if not math.isfinite(loss) else f"norm of the gradient is {norm}"
+        where = f"at step {step} (learning rate {self._rate(step, scalars):.3g}, files {', '.join(map(str, files))})"
+        allowed = self._config.skip_nonfinite
+        if row <= allowed:
+            self.say(
+                f"The {what} {where}: update skipped, {int(scalars['skipped'])} so far, {row} of {allowed} allowed in a row."
+            )
+            return
+        rows = f", the step {row} in a row of that kind" if allowed else ""
+        raise InputError(
+            f"The {what} {where}{rows}. The last good checkpoint stays. Lower schedule.learning_rate, clip the gradients "
+            f"(--set optimizer.clip_norm=1.0), skip single bad batches (--set skip_nonfinite={max(5, 2 * allowed)}), look at the "
+            "files named, or take another --workdir."
+        )
+
+    def _rate(self, step: int, scalars: dict[str, float]) -> float:
+        """Return the learning rate of a step: the schedule counts updates done."""
+        return float(self._schedule(step - 1 - int(scalars["skipped"])))
 
     def restart_clock(self) -> None:
         """Count images per second from here, leaving out what was not training."""
@@ -110,3 +132,9 @@ class Report:
             visualize.save_picture(path, picture)
             self._writer.add_image(name, picture, step, dataformats="HWC")
         return path
+
+
+def _mean_of_finite(values: Sequence[float]) -> float:
+    """Return the mean of what is finite: a skipped step has no say in the curve."""
+    finite = [value for value in values if math.isfinite(value)]
+    return float(np.mean(finite)) if finite else math.nan

@@ -4,7 +4,7 @@ import argparse
 
 import jax
 import numpy as np
-from jax.sharding import Mesh, NamedSharding, PartitionSpec
+from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 from jaxtyping import PyTree
 
 from jaxseg.errors import InputError
@@ -32,24 +32,37 @@ def join_processes(coordinator: str | None = None, num_processes: int | None = N
         ) from error
 
 
-def data_mesh(batch_size: int, devices: list[jax.Device] | None = None) -> Mesh:
-    """Return the mesh with one axis, ``data``, over all devices of all processes.
+def device_mesh(batch_size: int, devices: list[jax.Device] | None = None, *, fsdp: int = 1, accumulate: int = 1) -> Mesh:
+    """Return the mesh over all devices of all processes, with the axes ``data`` and ``fsdp``.
+
+    Every device takes an equal share of the batch; the ``fsdp`` devices of a row also share one copy of the training state
+    between them, each holding a part of it.
 
     Args:
-        batch_size: of the whole job; every device takes an equal share.
+        batch_size: of the whole job.
         devices: other than all.
+        fsdp: length of the axis ``fsdp``; at 1 every device has the whole state.
+        accumulate: parts of the batch that are computed one after the other.
 
     Raises:
-        InputError: if the devices do not divide the batch.
+        InputError: if the devices do not divide the batch, or ``fsdp`` does not divide the devices.
     """
     devices = jax.devices() if devices is None else devices
-    if batch_size % len(devices):
-        lower = batch_size - batch_size % len(devices)
-        near = " or ".join(str(b) for b in (lower, lower + len(devices)) if b)
+    number = len(devices)
+    if number % fsdp:
+        fitting = ", ".join(str(n) for n in range(1, number + 1) if number % n == 0)
         raise InputError(
-            f"batch_size={batch_size} does not split evenly over {len(devices)} devices. Take {near}: --set batch_size=..."
+            f"parallel.fsdp={fsdp} does not divide the {number} devices. Take one of {fitting}: --set parallel.fsdp=..."
         )
-    return Mesh(np.asarray(devices), ("data",))
+    if batch_size % (number * accumulate):
+        lower = batch_size - batch_size % (number * accumulate)
+        near = " or ".join(str(b) for b in (lower, lower + number * accumulate) if b)
+        parts = f" in accumulate={accumulate} parts" if accumulate > 1 else ""
+        raise InputError(
+            f"batch_size={batch_size} does not split evenly over {number} devices{parts}. Take {near}: --set batch_size=..."
+        )
+    automatic = (AxisType.Auto, AxisType.Auto)
+    return jax.make_mesh((number // fsdp, fsdp), ("data", "fsdp"), axis_types=automatic, devices=devices)
 
 
 def replicated(mesh: Mesh) -> NamedSharding:
@@ -58,8 +71,8 @@ def replicated(mesh: Mesh) -> NamedSharding:
 
 
 def batch_split(mesh: Mesh) -> NamedSharding:
-    """Return the placement of arrays whose leading axis is split over the devices."""
-    return NamedSharding(mesh, PartitionSpec("data"))
+    """Return the placement of arrays whose leading axis is split over all devices of the mesh."""
+    return NamedSharding(mesh, PartitionSpec(mesh.axis_names))
 
 
 def place_batch(batch: PyTree, mesh: Mesh) -> PyTree:
@@ -70,7 +83,7 @@ def place_batch(batch: PyTree, mesh: Mesh) -> PyTree:
 
 def local_mesh() -> Mesh:
     """Return the mesh over this process's own devices, on which it evaluates its own share of the images."""
-    return Mesh(np.asarray(jax.local_devices()), ("data",))
+    return Mesh(np.asarray(jax.local_devices()).reshape(-1, 1), ("data", "fsdp"))
 
 
 def add_process_flags(parser: argparse.ArgumentParser) -> None:

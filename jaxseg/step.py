@@ -1,7 +1,7 @@
-"""The train step: one pure update, and how it is compiled over a mesh of devices.
+"""The train step: one pure update of the training state, a function of arrays.
 
-``update`` is the whole of training as a function of arrays: use it under ``jit`` (statistics and means are global by
-themselves), or under ``pmap`` with an ``axis_name`` (gradients, statistics and scalars are averaged in one place, below).
+Under ``jit`` over a mesh its statistics and means are global by themselves; under ``pmap`` an ``axis_name`` averages gradients,
+statistics and scalars in one place, below. :mod:`jaxseg.compilation` does either.
 """
 
 import dataclasses
@@ -11,15 +11,14 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import optax
-from jax.sharding import Mesh
-from jaxtyping import Array, Float, Int, PRNGKeyArray, PyTree
+from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray, PyTree
 
-from jaxseg import objectives, sharding
+from jaxseg import gradients, objectives
+from jaxseg.loss_scale import LossScale
 from jaxseg.objectives import Batch
-from jaxseg.ops.normalise import Normalise
 from jaxseg.types import Image
 
-Scalars = dict[str, Float[Array, ""]]
+Scalars = dict[str, Array]
 
 
 @jax.tree_util.register_dataclass
@@ -28,11 +27,15 @@ class TrainState:
     """Everything that training changes.
 
     Attributes:
-        step: updates done, an int32 scalar.
+        step: batches seen, an int32 scalar.
         params: the network's parameters.
         model_state: its other collections, such as ``batch_stats``.
         opt_state: of the optimizer.
         ema: exponential moving average of the parameters, or ``None``.
+        skipped: updates that were left out since the loss or a gradient was not finite, an int32 scalar.
+        nonfinite_in_row: how many steps up to this one had such a loss or gradient, an int32 scalar; an overflow of the loss
+            scale is not counted.
+        loss_scale: of float16 training, or ``None``.
     """
 
     step: Any  # no shape here: under pmap, and in tree maps, it is not an array of shape ()
@@ -40,6 +43,9 @@ class TrainState:
     model_state: PyTree
     opt_state: PyTree
     ema: PyTree | None
+    skipped: Any
+    nonfinite_in_row: Any
+    loss_scale: PyTree | None  # a LossScale; in tree maps it holds other things
 
     @property
     def variables(self) -> dict[str, Any]:
@@ -48,7 +54,13 @@ class TrainState:
 
 
 def create_state(
-    model: Any, optimizer: optax.GradientTransformation, image: Image, *, key: PRNGKeyArray, ema: bool = False
+    model: Any,
+    optimizer: optax.GradientTransformation,
+    image: Image,
+    *,
+    key: PRNGKeyArray,
+    ema: bool = False,
+    loss_scale: bool = False,
 ) -> TrainState:
     """Initialise a network and its optimizer.
 
@@ -58,13 +70,16 @@ def create_state(
         image: a normalised batch; only its shape and dtype matter.
         key: of the initialisation.
         ema: also keep averaged parameters, which start as the parameters.
+        loss_scale: scale the loss, for float16.
     """
     # train=True makes the auxiliary heads' parameters too; init runs them once and drops what they return.
     variables = dict(model.init({"params": key, "dropout": key}, image, train=True))
     params = variables.pop("params")
     variables.pop("auxiliary", None)
     average = jax.tree.map(jnp.copy, params) if ema else None
-    return TrainState(jnp.zeros((), jnp.int32), params, variables, optimizer.init(params), average)
+    none = jnp.zeros((), jnp.int32)
+    scale = LossScale.initial() if loss_scale else None
+    return TrainState(none, params, variables, optimizer.init(params), average, jnp.copy(none), jnp.copy(none), scale)
 
 
 def update(
@@ -78,6 +93,10 @@ def update(
     objective: objectives.Objective = objectives.supervised,
     axis_name: str | None = None,
     ema_decay: float | None = None,
+    accumulate: int = 1,
+    remat: bool = False,
+    skip_nonfinite: bool = False,
+    gather: Callable[[PyTree], PyTree] | None = None,
 ) -> tuple[TrainState, Scalars]:
     """Do one step of training.
 
@@ -90,45 +109,65 @@ def update(
         key: of the run; the step's own randomness is ``fold_in(key, state.step)``.
         objective: of ``jaxseg.objectives``, what the step minimises.
         axis_name: of the ``pmap`` around this function, if there is one.
-        ema_decay: of the averaged parameters; in the first steps ``(1 + t) / (10 + t)`` if that is smaller.
+        ema_decay: of the averaged parameters; in the first steps ``(1 + t) / (10 + t)`` if that is smaller, t updates done.
+        accumulate: parts of the batch whose gradients are taken one after the other, and averaged.
+        remat: compute everything but convolutions and matrix products again in the backward pass, to save memory.
+        skip_nonfinite: leave the state as it was where the loss or a gradient is not finite.
+        gather: makes split parameters whole before the network has them.
 
     Returns:
-        The state after the step, and the scalars ``loss`` (the objective's value) and ``gradient_norm`` (before clipping).
+        The state after the step, and the scalars ``loss`` (the objective's value), ``gradient_norm`` (before clipping),
+        ``nonfinite_in_row`` and ``skipped`` (as the state's), and ``loss_scale`` where there is one.
     """
     dropout = jax.random.fold_in(key, state.step)
     if axis_name is not None:
         dropout = jax.random.fold_in(dropout, jax.lax.axis_index(axis_name))
-    options = {"model": model, "loss": loss, "step": state.step, "key": dropout}
 
-    def value_of(params: PyTree) -> tuple[Float[Array, ""], PyTree]:
-        return objective(params, state.model_state, batch, **options)
+    def minimised(params: PyTree, model_state: PyTree, part: Batch, key: PRNGKeyArray) -> tuple[Float[Array, ""], Any]:
+        whole = params if gather is None else gather(params)
+        value, changed = objective(whole, model_state, part, model=model, loss=loss, step=state.step, key=key)
+        return (value if state.loss_scale is None else value * state.loss_scale.scale), (value, changed)
 
-    (value, model_state), gradients = jax.value_and_grad(value_of, has_aux=True)(state.params)
+    value, model_state, slopes = gradients.of_batch(
+        gradients.rematerialised(minimised) if remat else minimised, state.params, state.model_state, batch, dropout, accumulate
+    )
     if axis_name is not None:
-        value, model_state, gradients = jax.lax.pmean((value, model_state, gradients), axis_name)
-    updates, opt_state = optimizer.update(gradients, state.opt_state, state.params)
+        value, model_state, slopes = jax.lax.pmean((value, model_state, slopes), axis_name)
+    if state.loss_scale is not None:
+        slopes = state.loss_scale.unscale(slopes)
+    norm = optax.tree.norm(slopes)
+    updates, opt_state = optimizer.update(slopes, state.opt_state, state.params)
     params = optax.apply_updates(state.params, updates)
-    ema = None if ema_decay is None else _average(state.ema, params, state.step, ema_decay)
-    scalars = {"loss": value, "gradient_norm": optax.tree.norm(gradients)}
-    return TrainState(state.step + 1, params, model_state, opt_state, ema), scalars
+    ema = None if ema_decay is None else _average(state.ema, params, state.step - state.skipped, ema_decay)
+    after = dataclasses.replace(state, params=params, model_state=model_state, opt_state=opt_state, ema=ema)
+    after = _judge(state, after, jnp.isfinite(value), jnp.isfinite(norm), skip_nonfinite)
+    scalars = {"loss": value, "gradient_norm": norm, "skipped": after.skipped, "nonfinite_in_row": after.nonfinite_in_row}
+    if state.loss_scale is not None:
+        scalars["loss_scale"] = state.loss_scale.scale
+    return after, scalars
 
 
-def _average(ema: PyTree, params: PyTree, step: Int[Array, ""], decay: float) -> PyTree:
-    share = jnp.minimum(decay, (1.0 + step) / (10.0 + step))
+def _judge(
+    before: TrainState, after: TrainState, finite_loss: Bool[Array, ""], finite_gradient: Bool[Array, ""], skip: bool
+) -> TrainState:
+    """Count the step; where it went bad and bad steps are skipped, take back what it did."""
+    finite = finite_loss & finite_gradient
+    bad, skipped, scale = ~finite, jnp.int32(0), None
+    if before.loss_scale is not None:
+        overflow = finite_loss & ~finite_gradient & (before.loss_scale.scale > 1.0)
+        bad, skip, scale = bad & ~overflow, True, before.loss_scale.after(finite)
+    if skip:
+        after = jax.tree.map(lambda old, new: jnp.where(finite, new, old), before, after)
+        skipped = (~finite).astype(jnp.int32)
+    return dataclasses.replace(
+        after,
+        step=before.step + 1,
+        skipped=before.skipped + skipped,
+        nonfinite_in_row=jnp.where(bad, before.nonfinite_in_row + 1, 0),
+        loss_scale=scale,
+    )
+
+
+def _average(ema: PyTree, params: PyTree, updates: Int[Array, ""], decay: float) -> PyTree:
+    share = jnp.minimum(decay, (1.0 + updates) / (10.0 + updates))
     return jax.tree.map(lambda old, new: (share * old + (1.0 - share) * new).astype(old.dtype), ema, params)
-
-
-def compile_update(mesh: Mesh, normalise: Normalise, **fixed: Any) -> Callable[[TrainState, Batch], tuple[TrainState, Scalars]]:
-    """Compile ``update`` with ``jit`` over a mesh: the state replicated and donated, the batch split along ``data``.
-
-    Args:
-        mesh: from :func:`jaxseg.sharding.data_mesh`.
-        normalise: turns the batch's raw images into the network's input, on the device.
-        **fixed: the keyword arguments of :func:`update`.
-    """
-
-    def step(state: TrainState, batch: Batch) -> tuple[TrainState, Scalars]:
-        return update(state, {**batch, "image": normalise(batch["image"])}, **fixed)
-
-    everywhere, split = sharding.replicated(mesh), sharding.batch_split(mesh)
-    return jax.jit(step, in_shardings=(everywhere, split), out_shardings=everywhere, donate_argnums=0)

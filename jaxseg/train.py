@@ -1,26 +1,24 @@
 """Train a network: ``python -m jaxseg.train --config configs/setr.py``."""
 
 import argparse
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
-import optax
-from jax.sharding import Mesh
 
 from jaxseg import console, sharding, visualize, warm_start, workdirs
 from jaxseg.checkpoints import Checkpoints
+from jaxseg.compilation import compile_training
 from jaxseg.config import Config, load
 from jaxseg.data.loading import pipeline, train_batches
 from jaxseg.errors import InputError
 from jaxseg.evaluation import evaluate
 from jaxseg.inference import Predictor
 from jaxseg.override import children
+from jaxseg.parallel import Layout
 from jaxseg.reporting import Report
-from jaxseg.step import TrainState, compile_update, create_state
+from jaxseg.step import TrainState
 
 EXAMPLE = """examples:
   python -m jaxseg.train --config configs/setr.py
@@ -45,32 +43,33 @@ def train(config: Config, workdir: Path, init: str | None = None) -> dict[str, A
     """
     workdirs.open_run(workdir, config)
     examples, validation = open_data(config)
-    mesh = sharding.data_mesh(config.batch_size)
-    state, update, schedule = prepare(config, mesh)
+    training, state, schedule = compile_training(config)
     with Checkpoints(workdir, config.keep_checkpoints) as checkpoints:
         state = checkpoints.restore(state) if checkpoints.steps else _begin(config, state, init)
         start = int(state.step)
-        _introduce(config, workdir, state, len(examples), len(validation), start)
+        _introduce(config, workdir, state, len(examples), len(validation), training.layout)
+        state = training.spread(state)
         scores: dict[str, Any] = {}
         with Report(config, workdir, schedule, start) as report:
             for step, batch in zip(range(start + 1, config.steps + 1), _batches(config, examples, start)):
-                state, scalars = update(state, sharding.place_batch(_arrays(batch), mesh))
-                report.add(step, scalars)
+                names = batch.pop("name")
+                state, scalars = training.update(state, batch)
+                report.add(step, scalars, names)
                 last = step == config.steps
                 evaluating = last or step % config.eval_every == 0
                 saving = evaluating or step % config.checkpoint_every == 0
                 if saving or step % config.log_every == 0:
                     report.flush()
                 if evaluating:
-                    scores = _evaluate(config, state, validation, step, report)
+                    scores = _evaluate(config, training.variables(state), validation, step, report)
                 if saving:
-                    checkpoints.save(state, scores.get("miou") if evaluating else None)
+                    checkpoints.save(training.canonical(state), scores.get("miou") if evaluating else None)
                 if saving or step == start + 1:
                     report.restart_clock()
         checkpoints.wait()
     if not scores:  # the run was finished before
-        scores = evaluate(Predictor.of_state(config, state.variables), validation).scores
-    workdirs.finish_run(workdir, config, int(state.step), scores)
+        scores = evaluate(Predictor.of_state(config, training.variables(state)), validation).scores
+    workdirs.finish_run(workdir, config, max(start, config.steps), scores)
     return scores
 
 
@@ -84,28 +83,6 @@ def open_data(config: Config) -> tuple[Any, Any]:
         if hasattr(config.data, "check"):
             config.data.check(split)
     return config.data.split("train"), config.data.split(config.eval_split)
-
-
-def prepare(config: Config, mesh: Mesh) -> tuple[TrainState, Callable[..., Any], optax.Schedule]:
-    """Return the initial state, a copy on every device, the compiled update, and the learning rate schedule."""
-    optimizer, schedule = config.make_optimizer()
-    key = jax.random.key(config.seed)
-
-    def create() -> TrainState:
-        image = jnp.zeros((mesh.size, *config.crop_size, config.data.num_channels), jnp.float32)
-        return create_state(config.model, optimizer, image, key=key, ema=config.ema_decay is not None)
-
-    update = compile_update(
-        mesh,
-        config.normalise,
-        model=config.model,
-        loss=config.loss,
-        objective=config.objective,
-        optimizer=optimizer,
-        key=jax.random.fold_in(key, 1),
-        ema_decay=config.ema_decay,
-    )
-    return jax.jit(create, out_shardings=sharding.replicated(mesh))(), update, schedule
 
 
 def _begin(config: Config, state: TrainState, init: str | None) -> TrainState:
@@ -141,13 +118,9 @@ def _batches(config: Config, examples: Any, start: int) -> Any:
     )
 
 
-def _arrays(batch: dict[str, Any]) -> dict[str, Any]:
-    return {k: v for k, v in batch.items() if k != "name"}
-
-
-def _evaluate(config: Config, state: TrainState, validation: Any, step: int, report: Report) -> dict[str, Any]:
-    """Score the state on the evaluation split, and draw the first images of it."""
-    predictor = Predictor.of_state(config, state.variables)
+def _evaluate(config: Config, variables: dict[str, Any], validation: Any, step: int, report: Report) -> dict[str, Any]:
+    """Score the network on the evaluation split, and draw the first images of it."""
+    predictor = Predictor.of_state(config, variables)
     found = evaluate(predictor, validation)
     scores = found.scores
     report.scalars(step, {f"{config.eval_split}/{k}": v for k, v in scores.items() if isinstance(v, float)})
@@ -166,7 +139,7 @@ def _evaluate(config: Config, state: TrainState, validation: Any, step: int, rep
     return scores
 
 
-def _introduce(config: Config, workdir: Path, state: TrainState, training: int, validation: int, start: int) -> None:
+def _introduce(config: Config, workdir: Path, state: TrainState, training: int, validation: int, layout: Layout) -> None:
     if jax.process_index() != 0:
         return
     console.print_devices()
@@ -177,8 +150,11 @@ def _introduce(config: Config, workdir: Path, state: TrainState, training: int, 
         f"{len(config.data.class_names)} classes"
     )
     say(f"run          {workdir}, {config.steps} steps of {config.batch_size} at {config.crop_size[0]} x {config.crop_size[1]}")
-    if start:
-        say(f"resuming     after step {start}")
+    if config.parallel.fsdp > 1:
+        (workdir / "sharding.txt").write_text("\n".join(layout.lines) + "\n")
+        say(f"sharding     {layout.summary}; which: {workdir / 'sharding.txt'}")
+    if state.step:
+        say(f"resuming     after step {int(state.step)}")
 
 
 def show_data(config: Config, workdir: Path) -> Path:

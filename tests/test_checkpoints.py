@@ -17,7 +17,7 @@ MODEL = UNet(num_classes=2, width=2, depth=1, batch_norm=True)
 def make_state(step, seed=0, ema=False, devices=1):
     state = create_state(MODEL, optax.adam(1e-3), jnp.zeros((1, 8, 8, 1)), key=jax.random.key(seed), ema=ema)
     state = type(state)(jnp.int32(step), state.params, state.model_state, state.opt_state, state.ema)
-    return jax.device_put(state, sharding.replicated(sharding.data_mesh(8, jax.devices()[:devices])))
+    return jax.device_put(state, sharding.replicated(sharding.device_mesh(8, jax.devices()[:devices])))
 
 
 def test_restores_every_bit(tmp_path):

@@ -3,6 +3,7 @@
 import json
 import os
 import signal
+import re
 import subprocess
 import sys
 import time
@@ -241,10 +242,22 @@ def test_a_workdir_that_cannot_be_written(data, capsys):
 def test_a_loss_that_is_not_finite_stops_and_keeps_the_last_good_checkpoint(data, tmp_path, capsys):
     message = fails_training(data, tmp_path, capsys, "--set", "schedule.learning_rate=1e30", "--set", "checkpoint_every=1")
     assert "The loss is nan at step" in message or "The loss is inf at step" in message
-    assert "The last good checkpoint stays" in message
+    assert re.search(r"at step \d \(learning rate 1e\+30, files train\d, .*train\d\). The last good checkpoint stays", message)
     assert "optimizer.clip_norm" in message
+    assert "--set skip_nonfinite=5" in message
     variables, _ = restore_variables(tmp_path / "run", "latest")
     assert variables["params"]
+
+
+def test_steps_that_go_bad_are_skipped_and_named_until_there_are_too_many(data, tmp_path, capsys):
+    """A learning rate of 1e30 breaks the network at the first step; three bad ones are skipped, the fourth ends the run."""
+    message = fails_training(
+        data, tmp_path, capsys, "--set", "schedule.learning_rate=1e30", "--set", "skip_nonfinite=3", "--set", "log_every=1"
+    )
+    for row in (1, 2, 3):
+        assert f"update skipped, {row} so far, {row} of 3 allowed in a row." in message
+    assert "the step 4 in a row of that kind" in message
+    assert "--set skip_nonfinite=6" in message
 
 
 def test_a_workdir_without_a_run(tmp_path, capsys):

@@ -11,13 +11,14 @@ import optax
 import pytest
 
 from jaxseg import describe, losses, sharding
+from jaxseg.compilation import compile_update
 from jaxseg.errors import InputError
 from jaxseg.models import UNet
 from jaxseg.models.wnet import WNet
 from jaxseg.objectives import eight_bit, segment_and_reconstruct, supervised
 from jaxseg.ops.normalise import Normalise
 from jaxseg.override import override
-from jaxseg.step import compile_update, create_state, update
+from jaxseg.step import create_state, update
 
 MODEL = WNet(num_classes=3, width=4, depth=1, dropout=0.0)
 OURS = Normalise(mean=(0.5,), std=(0.25,))
@@ -90,7 +91,7 @@ def test_odd_steps_reconstruct_the_image_and_reach_both(state, of_step):
 
 
 def test_the_steps_alternate_and_both_losses_fall():
-    mesh, optimizer = sharding.data_mesh(8, jax.devices()[:1]), optax.adam(1e-2)
+    mesh, optimizer = sharding.device_mesh(8, jax.devices()[:1]), optax.adam(1e-2)
     step = compile_update(mesh, OURS, model=MODEL, loss=CUT, optimizer=optimizer, key=KEY, objective=OBJECTIVE)
     state, history = jax.device_put(start(optimizer), sharding.replicated(mesh)), []
     for _ in range(60):
@@ -104,7 +105,7 @@ def test_the_steps_alternate_and_both_losses_fall():
 def test_eight_devices_give_the_parameters_and_statistics_of_one():
     states = []
     for devices in (jax.devices()[:1], jax.devices()):
-        mesh, optimizer = sharding.data_mesh(8, devices), optax.sgd(0.1)
+        mesh, optimizer = sharding.device_mesh(8, devices), optax.sgd(0.1)
         step = compile_update(mesh, OURS, model=MODEL, loss=CUT, optimizer=optimizer, key=KEY, objective=OBJECTIVE)
         state = jax.device_put(start(optimizer), sharding.replicated(mesh))
         for _ in range(2):  # one of each kind; rounding grows fast with more

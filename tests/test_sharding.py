@@ -7,7 +7,7 @@ from jaxseg.errors import InputError
 
 
 def test_a_batch_is_split_and_a_state_copied():
-    mesh = sharding.data_mesh(16)
+    mesh = sharding.device_mesh(16)
     placed = sharding.place_batch({"image": np.arange(16.0).reshape(16, 1)}, mesh)["image"]
     assert [shard.data.shape for shard in placed.addressable_shards] == [(2, 1)] * 8
     np.testing.assert_array_equal(placed, np.arange(16.0).reshape(16, 1))
@@ -18,4 +18,4 @@ def test_a_batch_is_split_and_a_state_copied():
 
 def test_refuses_a_batch_that_does_not_split():
     with pytest.raises(InputError, match=r"batch_size=12 does not split evenly over 8 devices. Take 8 or 16: --set batch_size="):
-        sharding.data_mesh(12)
+        sharding.device_mesh(12)

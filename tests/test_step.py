@@ -11,11 +11,12 @@ import optax
 import pytest
 
 from jaxseg import losses, sharding
+from jaxseg.compilation import compile_update
 from jaxseg.models import SETRNaive, UNet
 from jaxseg.models.backbones import ViT
 from jaxseg.models.layers import sow_auxiliary
 from jaxseg.ops.normalise import Normalise
-from jaxseg.step import compile_update, create_state, update
+from jaxseg.step import create_state, update
 
 UNET = UNet(num_classes=3, width=4, depth=1, batch_norm=True, dropout=0.0)
 PLAIN = Normalise(mean=(0.5,), std=(0.25,))
@@ -46,13 +47,13 @@ def run(mesh, model, optimizer, batch, steps=3, **options):
 
 
 def test_the_loss_falls(batch):
-    _, history = run(sharding.data_mesh(8, jax.devices()[:1]), UNET, optax.adam(1e-2), batch, steps=20)
+    _, history = run(sharding.device_mesh(8, jax.devices()[:1]), UNET, optax.adam(1e-2), batch, steps=20)
     assert history[-1] < 0.6 * history[0]
 
 
 def test_eight_devices_give_the_parameters_and_statistics_of_one(batch):
-    one, _ = run(sharding.data_mesh(8, jax.devices()[:1]), UNET, optax.sgd(0.1), batch)
-    eight, _ = run(sharding.data_mesh(8), UNET, optax.sgd(0.1), batch)
+    one, _ = run(sharding.device_mesh(8, jax.devices()[:1]), UNET, optax.sgd(0.1), batch)
+    eight, _ = run(sharding.device_mesh(8), UNET, optax.sgd(0.1), batch)
     chex.assert_trees_all_close(jax.device_get(one.params), jax.device_get(eight.params), atol=2e-6)
     chex.assert_trees_all_close(jax.device_get(one.model_state), jax.device_get(eight.model_state), atol=2e-6)
 
@@ -130,7 +131,7 @@ def test_pixel_weights_reach_the_loss(batch):
 
 def test_dropout_depends_on_key_and_step_alone(batch):
     model = UNET.clone(dropout=0.5)
-    mesh = sharding.data_mesh(8, jax.devices()[:1])
+    mesh = sharding.device_mesh(8, jax.devices()[:1])
     first, _ = run(mesh, model, optax.sgd(0.1), batch, steps=1)
     again, _ = run(mesh, model, optax.sgd(0.1), batch, steps=1)
     without, _ = run(mesh, UNET, optax.sgd(0.1), batch, steps=1)
@@ -139,7 +140,7 @@ def test_dropout_depends_on_key_and_step_alone(batch):
 
 
 def test_averaged_parameters_follow_the_warmed_up_recursion(batch):
-    mesh, optimizer = sharding.data_mesh(8, jax.devices()[:1]), optax.sgd(0.1)
+    mesh, optimizer = sharding.device_mesh(8, jax.devices()[:1]), optax.sgd(0.1)
     one, _ = run(mesh, UNET, optimizer, batch, steps=1, ema_decay=0.99)
     two, _ = run(mesh, UNET, optimizer, batch, steps=2, ema_decay=0.99)
     share = 2.0 / 11.0  # (1 + t) / (10 + t) at the second update, below 0.99

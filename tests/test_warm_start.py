@@ -16,7 +16,7 @@ THIN = VGG16(batch_norm=True, widths=(1, 1, 2, 2, 2))
 
 def make_state(model, seed, ema=False):
     state = create_state(model, optax.adam(1e-3), jnp.zeros((1, 32, 32, 3)), key=jax.random.key(seed), ema=ema)
-    return jax.device_put(state, sharding.replicated(sharding.data_mesh(8)))
+    return jax.device_put(state, sharding.replicated(sharding.device_mesh(8)))
 
 
 @pytest.fixture(scope="module")
