@@ -13,6 +13,7 @@ import optax
 from jaxseg import losses, objectives, optimizers, schedules
 from jaxseg.data.palette import default_palette
 from jaxseg.data.source import Source
+from jaxseg.device_augment import output_size
 from jaxseg.errors import InputError, did_you_mean
 from jaxseg.ops.normalise import Normalise
 from jaxseg.override import children, override
@@ -47,6 +48,9 @@ class Config:
         optimizer: makes an optax transformation of a learning rate schedule.
         schedule: makes the learning rate schedule of ``steps=``.
         augment: transforms of an example, applied in order before the crop.
+        load_size: height and width of the images that the loader gives the device, where ``device_augment`` crops them to
+            ``crop_size``; ``None`` is ``crop_size``.
+        device_augment: transforms of :mod:`jaxseg.device_augment`, applied to each batch on the device, in order.
         image_size: height and width to which every image is resized first, in training, evaluation and prediction
             (predictions are resized back); ``None`` leaves images as they are.
         window: height and width of the windows in which evaluation and prediction see an image; ``None`` is the whole image.
@@ -69,6 +73,7 @@ class Config:
         checkpoint_every: steps between checkpoints; every evaluation saves one too.
         keep_checkpoints: latest checkpoints kept, besides the best.
         workers: processes that load data; 0 loads in threads of this one.
+        cache_mb: megabytes of decoded training images that each loading process keeps, so that a small data set is decoded once.
     """
 
     model: Any
@@ -81,6 +86,8 @@ class Config:
     optimizer: Callable[..., optax.GradientTransformation] = optimizers.adamw
     schedule: Callable[..., optax.Schedule] = schedules.poly
     augment: tuple[Callable[..., Any], ...] = ()
+    load_size: tuple[int, int] | None = None
+    device_augment: tuple[Callable[..., Any], ...] = ()
     image_size: tuple[int, int] | None = None
     window: tuple[int, int] | None = None
     normalise: Normalise = Normalise()
@@ -99,15 +106,16 @@ class Config:
     checkpoint_every: int = 500
     keep_checkpoints: int = 2
     workers: int = 0
+    cache_mb: int = 0
 
     def __post_init__(self) -> None:
         for name in _AT_LEAST_ONE:
             if getattr(self, name) < 1:
                 raise InputError(f"{name}={getattr(self, name)} must be at least 1.")
-        for name in ("workers", "skip_nonfinite"):
+        for name in ("workers", "cache_mb", "skip_nonfinite"):
             if getattr(self, name) < 0:
                 raise InputError(f"{name}={getattr(self, name)} must be at least 0.")
-        for name in ("crop_size", "image_size", "window"):
+        for name in ("crop_size", "load_size", "image_size", "window"):
             size = getattr(self, name)
             if size is not None and min(size) < 1:
                 raise InputError(f"{name}={size} must be a height and a width of at least 1.")
@@ -123,6 +131,7 @@ class Config:
             InputError: naming both fields and the remedy, or the sizes that fit a network with valid convolutions.
         """
         self._check_classes()
+        self._check_loaded_size()
         self.parallel.check()
         if self.precision is None and "float16" in dtypes(self.model):
             raise InputError(
@@ -147,6 +156,17 @@ class Config:
                     "Give one value for all, or one per channel."
                 )
 
+    def _check_loaded_size(self) -> None:
+        made = self.loaded_size
+        if self.device_augment:
+            made = output_size(self.device_augment, made, self.data.num_channels)
+        if made != self.crop_size:
+            raise InputError(
+                f"load_size={self.load_size} and device_augment make images of {made}, but crop_size={self.crop_size}. "
+                f"Let device_augment cut them by RandomCrop({self.crop_size}) or RandomScaleCrop({self.crop_size}) "
+                "of jaxseg.device_augment, or set crop_size alike."
+            )
+
     def _check_classes(self) -> None:
         known, classes = self.model.num_classes, len(self.data.class_names)
         if self.match_classes:
@@ -160,6 +180,11 @@ class Config:
                 f"({', '.join(self.data.class_names)}). Set --set model.num_classes={classes}, "
                 "or data.num_classes where the data has it."
             )
+
+    @property
+    def loaded_size(self) -> tuple[int, int]:
+        """Height and width of the images that the loader gives the device."""
+        return self.crop_size if self.load_size is None else self.load_size
 
     @property
     def predicted_names(self) -> tuple[str, ...]:

@@ -107,12 +107,13 @@ def _batches(config: Config, examples: Any, start: int) -> Any:
     return train_batches(
         examples,
         batch_size=config.batch_size,
-        crop_size=config.crop_size,
+        crop_size=config.loaded_size,
         image_size=config.image_size,
         augment=config.augment,
         seed=config.seed,
         start=start,
         workers=config.workers,
+        cache_mb=config.cache_mb,
         process_index=jax.process_index(),
         process_count=jax.process_count(),
     )

@@ -34,7 +34,7 @@ def test_found_the_commands():
 def test_a_command_is_one(name, arguments, monkeypatch):
     monkeypatch.chdir(ROOT)
     args = MODULES[name].command_line().parse_args(shlex.split(arguments))
-    if hasattr(args, "config"):
+    if getattr(args, "config", None):
         load(args.config, args.set)
 
 

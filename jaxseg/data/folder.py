@@ -9,6 +9,7 @@ from typing import ClassVar, NamedTuple, SupportsIndex, overload
 
 import numpy as np
 
+from jaxseg.data.archive import read_bytes
 from jaxseg.data.decode import LabelMap, decode_image, decode_label, index_label
 from jaxseg.data.layout import Pair, find_pairs
 from jaxseg.data.palette import default_palette
@@ -188,6 +189,10 @@ class FolderSplit(Sequence):  # of Example; said so, a runtime type checker woul
     def read(self, pair: Pair) -> tuple[np.ndarray, np.ndarray, str]:
         """Read the image, the label as it is stored, and the name of an example; for splits that read otherwise."""
         return decode_image(pair.image, num_channels=self.source.num_channels), decode_label(pair.label), pair.name
+
+    def stored(self, index: int) -> tuple[bytes, bytes]:
+        """Return the files of an example's image and label, not decoded: what reading costs apart from decoding."""
+        return read_bytes(self.pairs[index].image), read_bytes(self.pairs[index].label)
 
 
 class _Probe(NamedTuple):

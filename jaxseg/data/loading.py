@@ -1,6 +1,7 @@
 """From a data source to batches: Grain reads, augments, batches and prefetches; batch i depends on (seed, i) alone."""
 
 import dataclasses
+import functools
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
@@ -8,6 +9,7 @@ import grain
 import numpy as np
 
 from jaxseg.data.augment import RandomCrop, Resize
+from jaxseg.data.memory import Remembered
 from jaxseg.data.source import Example
 from jaxseg.errors import InputError
 
@@ -24,6 +26,7 @@ def train_batches(
     seed: int,
     start: int = 0,
     workers: int = 0,
+    cache_mb: int = 0,
     process_index: int = 0,
     process_count: int = 1,
 ) -> Iterator[dict[str, Any]]:
@@ -41,20 +44,25 @@ def train_batches(
         seed: of order and augmentation.
         start: number of the first batch, to go on where a run stopped.
         workers: processes that load; 0 loads in threads.
+        cache_mb: megabytes of decoded images that each loading process keeps in memory; no batch depends on it.
         process_index: of this process.
         process_count: of the job.
 
     Yields:
-        ``image`` ``(b, h, w, c)`` as stored, ``label`` ``(b, h, w)`` uint8, further maps that transforms add, and ``name``.
+        ``image`` ``(b, h, w, c)`` as stored, ``label`` ``(b, h, w)`` uint8, further maps that transforms add, ``name``, and
+        ``row`` ``(b,)``, the number of each image in the batch of the whole job.
 
     Raises:
         InputError: if the batch does not split over the processes, or as the source finds bad files.
     """
     if batch_size % process_count:
         raise InputError(f"batch_size={batch_size} does not split evenly over {process_count} processes.")
+    if cache_mb:
+        examples, image_size = Remembered(examples, cache_mb * 10**6, image_size), None
     transform = _InTurn(pipeline(image_size, augment, crop_size))
     data = grain.MapDataset.source(examples).seed(seed).shuffle().repeat().random_map(transform)
-    data = data[process_index::process_count].batch(batch_size // process_count, drop_remainder=True, batch_fn=stack)[start:]
+    numbered = functools.partial(_stack_numbered, first=process_index, step=process_count)
+    data = data[process_index::process_count].batch(batch_size // process_count, drop_remainder=True, batch_fn=numbered)[start:]
     iterator = data.to_iter_dataset(grain.ReadOptions(num_threads=4, prefetch_buffer_size=4 * batch_size // process_count))
     if workers:
         _parse_flags()
@@ -86,6 +94,10 @@ def stack(examples: Sequence[Any]) -> dict[str, Any]:
     """Stack examples of one shape into a batch; names stay a list."""
     first = examples[0]
     return {k: [e[k] for e in examples] if k == "name" else np.stack([e[k] for e in examples]) for k in first}
+
+
+def _stack_numbered(examples: Sequence[Any], first: int, step: int) -> dict[str, Any]:
+    return {**stack(examples), "row": np.arange(first, first + step * len(examples), step, dtype=np.int32)}
 
 
 def eval_batches(

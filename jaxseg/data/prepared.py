@@ -112,6 +112,11 @@ class PreparedSplit(FileSplit):
         image = decode_image(record[records.image], num_channels=self.source.num_channels, name=pair.image)
         return image, self.decode_label(record[records.label], pair.label), name
 
+    def stored(self, index: int) -> tuple[bytes, bytes]:
+        """Return an example's image and label, not decoded."""
+        record = self.records.read(int(self.pairs[index].name))
+        return record[self.records.image], record[self.records.label]
+
     def decode_label(self, data: bytes, name: str) -> np.ndarray:
         """Decode a label to the values that it stores."""
         return decode_label(data, name=name)

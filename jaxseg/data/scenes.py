@@ -210,13 +210,21 @@ class SceneSplit(Sequence[Example]):
         """
         if isinstance(index, slice):
             return [self[i] for i in range(*index.indices(len(self)))]
+        stored = self._record(index)
+        name = stored["name"].decode()
+        image = decode_image(stored["image"], num_channels=3, name=name)
+        return Example(image=image, label=decode_label(stored["label"], name=name), name=name)
+
+    def stored(self, index: int) -> tuple[bytes, bytes]:
+        """Return a scene's image and label, not decoded: what reading costs apart from decoding."""
+        record = self._record(index)
+        return record["image"], record["label"]
+
+    def _record(self, index: SupportsIndex) -> dict[str, bytes]:
         number, size = index.__index__(), len(self)
         if not -size <= number < size:
             raise IndexError(f"scene {number} of {size}")
         try:
-            stored = self._source[number % size]
+            return self._source[number % size]
         except Exception as error:
             raise _damaged(self._folder, error) from error
-        name = stored["name"].decode()
-        image = decode_image(stored["image"], num_channels=3, name=name)
-        return Example(image=image, label=decode_label(stored["label"], name=name), name=name)

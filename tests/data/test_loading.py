@@ -82,6 +82,8 @@ def test_processes_share_the_global_batches():
         for p in range(2):
             assert parts[p][i]["name"] == whole[i]["name"][p::2]
             np.testing.assert_array_equal(parts[p][i]["image"], whole[i]["image"][p::2])
+            np.testing.assert_array_equal(parts[p][i]["row"], whole[i]["row"][p::2])
+    np.testing.assert_array_equal(whole[0]["row"], np.arange(4))
 
 
 def test_refuses_a_batch_that_processes_cannot_share():
