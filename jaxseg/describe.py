@@ -1,12 +1,15 @@
 """A config as JSON and back: what a run's folder keeps of it, so that evaluation and prediction need the folder alone.
 
-Objects are written as the import path of their class and their fields, functions as their import path. Reading builds only
-dataclasses, Linen modules and partials, and only of trusted packages: a run's folder from elsewhere cannot call anything.
+Objects are written as the import path of their class and their fields, functions as their import path. A run's folder may come
+from anywhere, so reading builds only dataclasses, Linen modules and partials, of trusted packages; and since evaluation will call
+functions with arguments that the folder chose, only functions from rooms of those packages where none touches a file or code:
+``jax.numpy:load`` is a function of a trusted package too, and reads pickles.
 """
 
 import dataclasses
 import functools
 import importlib
+import inspect
 from typing import Any
 
 import jax.numpy as jnp
@@ -14,8 +17,19 @@ import jax.numpy as jnp
 from jaxseg.errors import InputError
 from jaxseg.override import is_dtype, is_object
 
-#: Packages whose classes and functions may be named in a run's folder.
+#: Packages that a run's folder may name without being trusted further.
 TRUSTED = ("jaxseg", "optax", "jax", "flax")
+
+#: Where classes of objects may come from, of these packages.
+_OBJECTS = ("jaxseg", "flax.linen")
+
+#: Where functions may come from, of these packages.
+_FUNCTIONS = (
+    *("jaxseg.layer_decay", "jaxseg.losses", "jaxseg.models", "jaxseg.objectives", "jaxseg.ops", "jaxseg.optimizers"),
+    *("jaxseg.parallel", "jaxseg.schedules", "optax", "jax.nn", "jax._src.nn", "flax.linen"),
+)
+
+_KINDS = ("object", "partial", "function", "dtype")
 
 
 def to_json(node: Any, where: str = "config") -> Any:
@@ -43,27 +57,36 @@ def to_json(node: Any, where: str = "config") -> Any:
     )
 
 
-def from_json(node: Any, trusted: tuple[str, ...] = TRUSTED) -> Any:
+def from_json(node: Any, further: tuple[str, ...] = ()) -> Any:
     """Build what :func:`to_json` described.
 
     Args:
         node: parsed JSON.
-        trusted: packages whose objects may be built.
+        further: packages that the user trusts besides :data:`TRUSTED`, or wholly: all that is in them may be built.
 
     Raises:
-        InputError: for an object of another package, or one that this version of it does not have.
+        InputError: for an object of another package, or one that this version of it does not have, or anything else that
+            :func:`to_json` does not write.
     """
     if isinstance(node, list):
-        return tuple(from_json(item, trusted) for item in node)
+        return tuple(from_json(item, further) for item in node)
     if not isinstance(node, dict):
         return node
-    kind, *fields = node
-    values = {name: from_json(node[name], trusted) for name in fields}
+    kind, *fields = node or ("nothing",)
+    if kind not in _KINDS or not isinstance(node[kind], str):
+        raise _foreign(f"holds {str(node)[:80]}")
+    values = {name: from_json(node[name], further) for name in fields}
     if kind == "dtype":
-        return jnp.dtype(node["dtype"]).type
-    target = _resolve(node[kind], trusted)
+        try:
+            return jnp.dtype(node["dtype"]).type
+        except TypeError:
+            raise _foreign(f"names the dtype {node['dtype']!r}") from None
+    target = _resolve(node[kind], kind, further)
     if kind == "partial":
-        return functools.partial(target, *values.pop("args"), **values)
+        arguments = values.pop("args", None)
+        if not isinstance(arguments, tuple) or not callable(target):
+            raise _foreign(f"binds arguments to {node[kind]} in a way that cannot be")
+        return functools.partial(target, *arguments, **values)
     if kind == "object":
         if not (isinstance(target, type) and dataclasses.is_dataclass(target)):
             raise InputError(f"{node[kind]} is no dataclass; the run's config.json was not written by jaxseg.")
@@ -107,17 +130,37 @@ def _path(thing: Any, where: str) -> str:
     return path
 
 
-def _resolve(path: str, trusted: tuple[str, ...]) -> Any:
+def _resolve(path: str, kind: str, further: tuple[str, ...]) -> Any:
     module, _, name = path.partition(":")
-    if module.partition(".")[0] not in trusted:
+    package = module.partition(".")[0]
+    if package not in (*TRUSTED, *further):
         raise InputError(
-            f"The run's config.json names {path}, and only objects of {', '.join(trusted)} are built from it. "
-            f"If you trust that package, add --trust {module.partition('.')[0]}."
+            f"The run's config.json names {path}, and only objects of {', '.join(TRUSTED)} are built from it. "
+            f"If you trust that package, add --trust {package}."
+        )
+    allowed = (*(_OBJECTS if kind == "object" else _FUNCTIONS), *further)
+    if not _in(module, allowed):
+        rooms = [room for room in allowed if room.partition(".")[0] == package]
+        raise InputError(
+            f"The run's config.json names {path}, and of {package} only what cannot do harm is built from it "
+            f"({', '.join(rooms) or 'nothing of this kind'}). If you trust that file, add --trust {package}."
         )
     try:
-        found = functools.reduce(getattr, name.split("."), importlib.import_module(module))
-    except (ImportError, AttributeError) as error:
+        found: Any = importlib.import_module(module)
+        for part in name.split("."):
+            if (inspect.ismodule(found) and found.__name__ != module) or part.startswith("__"):
+                raise _foreign(f"names {path}, which is not that package's own")
+            found = getattr(found, part)
+    except (ImportError, AttributeError, ValueError) as error:
         raise InputError(f"The run's config.json names {path}, which this version does not have ({error}).") from error
-    if getattr(found, "__module__", "").partition(".")[0] not in trusted:
-        raise InputError(f"The run's config.json names {path}, which is not that package's own. It was not written by jaxseg.")
+    if inspect.ismodule(found) or not _in(getattr(found, "__module__", None) or "", allowed):
+        raise _foreign(f"names {path}, which is not that package's own")
     return found
+
+
+def _in(module: str, rooms: tuple[str, ...]) -> bool:
+    return any(module == room or module.startswith(f"{room}.") for room in rooms)
+
+
+def _foreign(what: str) -> InputError:
+    return InputError(f"The run's config.json {what}. It was not written by jaxseg.")

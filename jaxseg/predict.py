@@ -42,7 +42,8 @@ def find_images(paths: Iterable[Path]) -> dict[Path, Path]:
                 raise InputError(f"The folder {path} holds no image ({', '.join(SUFFIXES)}).")
             found.update({p: p.relative_to(path).with_suffix("") for p in inside})
         elif path.is_file():
-            found[path] = Path(path.stem)
+            # "..png" and "...png" without their suffix would be this folder and the one above.
+            found[path] = Path(path.stem if path.stem.strip(".") else path.name)
         else:
             raise InputError(f"There is no image {path}.")
     places: dict[Path, Path] = {}

@@ -1,7 +1,7 @@
 """What ``predict`` writes of every image: a mask, an overlay, and what else is asked for."""
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -45,8 +45,13 @@ def predict_images(
         For each image ``image``, ``mask``, ``overlay`` and ``shares``, the part of the pixels that each class has; with samples
         ``uncertainty`` and ``mean_entropy``, in nats; with instances ``instances``, ``objects`` and ``regions``, how many of them
         each class has; with attention ``attention``.
+
+    Raises:
+        InputError: before anything is written, if that would leave the output folder or replace one of the images.
     """
     data = predictor.config.data
+    kinds = {"uncertainty": samples, "instances": instances, "objects": instances, "attention": attention}
+    check_places(images, output, ["mask", "overlay", *(kind for kind, asked in kinds.items() if asked is not None)])
     for path, image in _decoded(list(images), data.num_channels):
         place = output / images[path]
         # Before anything is written: an image without such a pixel, or a network without attention, is refused.
@@ -61,6 +66,22 @@ def predict_images(
         if looks is not None:
             done |= _write_attention(looks, place)
         yield done
+
+
+def check_places(images: Mapping[Path, Path], output: Path, kinds: Sequence[str]) -> None:
+    """Refuse to write outside the output folder, or over an image that is read.
+
+    Raises:
+        InputError: naming the image.
+    """
+    root, read = output.resolve(), {path.resolve(): path for path in images}
+    for path, place in images.items():
+        for file in (_file(output / place, kind) for kind in kinds):
+            folder = file.parent.resolve()
+            if not folder.is_relative_to(root):
+                raise InputError(f"The result of {path} would be written into {folder}, outside {output}. Give another --output.")
+            if (over := read.get(folder / file.name)) is not None:
+                raise InputError(f"A result of {path} would be written over the image {over}. Give another --output.")
 
 
 def _file(place: Path, kind: str) -> Path:

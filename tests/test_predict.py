@@ -2,6 +2,7 @@
 
 import json
 import math
+from pathlib import Path
 
 import cv2
 import jax
@@ -10,7 +11,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from jaxseg import predict
+from jaxseg import predict, prediction_files
 from jaxseg.config import Config
 from jaxseg.data.folder import Folder
 from jaxseg.errors import InputError
@@ -154,3 +155,51 @@ def test_attention_needs_a_transformer(command, capsys):
     with pytest.raises(SystemExit):
         command("--attention")
     assert "UNet has no attention to show" in " ".join(capsys.readouterr().err.split())
+
+
+def test_names_that_are_only_dots_stay_in_the_output_folder(predictor, tmp_path):
+    """Without their suffix they are this folder and the one above it."""
+    for name in ("..png", "...png"):
+        cv2.imwrite(str(tmp_path / "x.png"), np.zeros((16, 16, 3), np.uint8))
+        (tmp_path / "x.png").rename(tmp_path / name)
+    output = tmp_path / "deep" / "out"
+    images = predict.find_images([tmp_path / "..png", tmp_path / "...png"])
+    done = list(prediction_files.predict_images(predictor, images, output))
+    assert [d["mask"] for d in done] == [f"{output}/..png_mask.png", f"{output}/...png_mask.png"]
+    assert list((tmp_path / "deep").iterdir()) == [output]
+
+
+def test_links_in_the_output_folder_do_not_lead_out_of_it(predictor, picture, tmp_path):
+    (tmp_path / "photos" / "sub").mkdir(parents=True)
+    picture.rename(tmp_path / "photos" / "sub" / "x.png")
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "sub").symlink_to(tmp_path / "elsewhere")
+    images = predict.find_images([tmp_path / "photos"])
+    with pytest.raises(InputError, match=r"x\.png would be written into .*elsewhere, outside .*out\. Give another --output"):
+        next(prediction_files.predict_images(predictor, images, tmp_path / "out"))
+    assert list((tmp_path / "elsewhere").iterdir()) == []
+
+
+@pytest.mark.parametrize("place", [Path("../x"), Path("/tmp/x"), Path("a/../../x")])
+def test_places_outside_are_refused_wherever_they_come_from(predictor, picture, tmp_path, place):
+    with pytest.raises(InputError, match=r"would be written into .*, outside "):
+        next(prediction_files.predict_images(predictor, {picture: place}, tmp_path / "out"))
+
+
+def test_no_image_is_replaced_by_the_result_of_another(predictor, picture, tmp_path):
+    other = tmp_path / "cells_mask.png"
+    other.write_bytes(picture.read_bytes())
+    images = predict.find_images([picture, other])
+    with pytest.raises(InputError, match=r"A result of .*cells\.png would be written over the image .*cells_mask\.png"):
+        next(prediction_files.predict_images(predictor, images, tmp_path))
+    assert other.read_bytes() == picture.read_bytes()
+
+
+def test_an_image_beyond_the_limit_names_the_variable_that_raises_it(command, capsys, monkeypatch):
+    monkeypatch.setenv("JAXSEG_MAX_PIXELS", "100")
+    with pytest.raises(SystemExit):
+        command()
+    assert "cells.png has 30x24 (width x height) = 720 pixels, more than the limit of 100." in capsys.readouterr().err
+    monkeypatch.setenv("JAXSEG_MAX_PIXELS", "720")
+    assert "cells_overlay.png" in command()

@@ -14,6 +14,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import PurePath
 from typing import NamedTuple
 
+from jaxseg.data.limits import check_bytes, read_file
 from jaxseg.errors import InputError
 
 #: The suffixes of archives that are read in place.
@@ -39,11 +40,7 @@ def files_below(folder: str, suffixes: tuple[str, ...] | None, *, first: bool = 
         prefix = f"{inner}/" if inner else ""
         names = (name.removeprefix(prefix) for name in _index(archive) if name.startswith(prefix))
     else:
-        names = (
-            PurePath(os.path.relpath(os.path.join(current, name), folder)).as_posix()
-            for current, _, files in os.walk(folder, onerror=_refuse, followlinks=True)
-            for name in files
-        )
+        names = _walk(folder)
     for name in names:
         if any(part.startswith(".") for part in name.split("/")) or name.startswith("__MACOSX/"):
             continue
@@ -52,6 +49,19 @@ def files_below(folder: str, suffixes: tuple[str, ...] | None, *, first: bool = 
             if first:
                 break
     return tuple(sorted(found))
+
+
+def _walk(folder: str) -> Iterator[str]:
+    """Yield the files below a folder on disk, following links but never in a circle."""
+    visited = set()
+    for current, folders, files in os.walk(folder, onerror=_refuse, followlinks=True):
+        real = os.path.realpath(current)
+        if real in visited:
+            folders.clear()
+            continue
+        visited.add(real)
+        for name in files:
+            yield PurePath(os.path.relpath(os.path.join(current, name), folder)).as_posix()
 
 
 def read_bytes(path: str) -> bytes:
@@ -63,13 +73,14 @@ def read_bytes(path: str) -> bytes:
     archive, inner = _split_archive(path)
     try:
         if not archive:
-            with open(path, "rb") as file:
-                return file.read()
+            return read_file(path)
         member = _index(archive).get(inner)
         if member is None:
             raise InputError(f"{archive} holds no {inner}. Download it again if it is the official archive.")
+        check_bytes(member.size, f"{inner} in {archive}")
         if archive.lower().endswith(".zip"):
-            return _open_zip(archive, os.getpid()).read(inner)
+            with _open_zip(archive, os.getpid()).open(inner) as file:
+                return file.read(member.size)  # what its entry says, whatever it would unpack to
         with open(archive, "rb") as file:
             file.seek(member.offset)
             data = file.read(member.size)
@@ -124,9 +135,18 @@ def _index(archive: str) -> Mapping[str, _Member]:
     try:
         if archive.lower().endswith(".zip"):
             infos = _open_zip(archive, os.getpid()).infolist()
+            if other := [info for info in infos if info.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)]:
+                raise InputError(
+                    f"{archive} holds {other[0].filename} in an unusual compression (method {other[0].compress_type}), which "
+                    "could unpack to any size. Make the archive again with deflate, the usual one, or unpack it."
+                )
             return {info.filename: _Member(info.header_offset, info.file_size) for info in infos if not info.is_dir()}
         with tarfile.open(archive, "r:") as tar:
-            return {os.path.normpath(info.name): _Member(info.offset_data, info.size) for info in tar if info.isfile()}
+            return {
+                os.path.normpath(info.name): _Member(info.offset_data, info.size)
+                for info in tar
+                if info.isfile() and not info.issparse()
+            }
     except OSError as error:
         raise InputError(f"{archive} cannot be read: {error.strerror}. Check that you may read it.") from None
     except (zipfile.BadZipFile, tarfile.TarError) as error:

@@ -5,8 +5,8 @@ rarer formats, tifffile knows any number of channels. Headers are read here, bef
 refused instead of allocated, and a truncated one on every version of OpenCV (4.10 returns half a JPEG without a word).
 """
 
+import functools
 import io
-import os
 import struct
 from typing import NamedTuple
 
@@ -15,13 +15,18 @@ import numpy as np
 from jaxtyping import Shaped
 from PIL import ExifTags, Image, ImageOps
 
+from jaxseg.data.limits import check_pixels, max_pixels
 from jaxseg.errors import InputError
 
 # Parallelism comes from the loader, which reads several images at a time; OpenCV's own threads would only compete with it.
 cv2.setNumThreads(0)
 
-#: Images with more pixels than this are refused, unless the environment variable ``JAXSEG_MAX_PIXELS`` says otherwise.
-MAX_PIXELS = 2**28
+#: What Pillow may open: pictures of pixels. Some of its other formats are programs (Encapsulated PostScript, which it gives to
+#: Ghostscript), drawings, or containers of further files.
+_PILLOW_FORMATS = (
+    *("AVIF", "BMP", "DIB", "GIF", "ICO", "JPEG", "JPEG2000", "MPO", "PCX", "PNG", "PPM", "QOI", "SGI", "SUN", "TGA", "TIFF"),
+    *("WEBP", "XBM"),
+)
 
 # Since OpenCV 4.11, and a fifth faster than swapping the channels afterwards.
 _RGB_FLAG: int | None = getattr(cv2, "IMREAD_COLOR_RGB", None)
@@ -41,30 +46,6 @@ def damaged(name: str, detail: object) -> InputError:
     )
 
 
-def max_pixels() -> int:
-    """Return the largest number of pixels that an image may have: :data:`MAX_PIXELS` or ``JAXSEG_MAX_PIXELS``."""
-    text = os.environ.get("JAXSEG_MAX_PIXELS", "")
-    if text and not text.isdecimal():
-        raise InputError(f"The environment variable JAXSEG_MAX_PIXELS is {text!r}; it must be a whole number of pixels.")
-    return int(text or MAX_PIXELS)
-
-
-def check_pixels(height: int, width: int, name: str) -> None:
-    """Refuse an image that would not fit in memory, given its height and width from the header.
-
-    Raises:
-        InputError: if the image is empty, or larger than :func:`max_pixels`.
-    """
-    limit = max_pixels()
-    if not height * width:
-        raise InputError(f"{name} has no pixels: {width}x{height} (width x height). Remove it, or save it again.")
-    if height * width > limit:
-        raise InputError(
-            f"{name} has {width}x{height} (width x height) = {height * width:,} pixels, more than the limit of {limit:,}. "
-            f"If the file is genuine, cut it into tiles or set the environment variable JAXSEG_MAX_PIXELS={height * width}."
-        )
-
-
 class PngHeader(NamedTuple):
     """What a PNG says about itself: ``color_type`` is 0 grey, 2 RGB, 3 palette, 4 grey with alpha, 6 RGBA."""
 
@@ -78,6 +59,8 @@ class PngHeader(NamedTuple):
 def png_header(data: bytes, name: str) -> PngHeader:
     """Walk the chunks of a PNG without decompressing any; InputError where they do not reach the end mark."""
     position, has_exif = 8, False
+    if data[12:16] not in (b"IHDR", b""):
+        raise damaged(name, "the PNG does not begin with its header")
     while (end := position + 12) <= len(data):
         length, kind = struct.unpack_from(">I4s", data, position)
         if kind == b"IEND":
@@ -119,6 +102,11 @@ def decode_with_cv2(data: bytes, flag: int, name: str) -> Shaped[np.ndarray, "h 
     try:
         pixels = cv2.imdecode(np.frombuffer(data, np.uint8), flag)
     except cv2.error as error:
+        if "CV_IO_MAX_IMAGE" in error.err:
+            raise InputError(
+                f"{name} is larger than OpenCV reads ({error.err}). Set the environment variables OPENCV_IO_MAX_IMAGE_PIXELS, "
+                "_WIDTH and _HEIGHT before the command, or cut the image into tiles."
+            ) from None
         raise damaged(name, error.err) from None
     if pixels is None:
         raise damaged(name, "its pixels cannot be decoded")
@@ -149,12 +137,24 @@ def read_jpeg(data: bytes, name: str) -> Stored:
     return Stored(cv2.cvtColor(decode_with_cv2(data, cv2.IMREAD_COLOR, name), cv2.COLOR_BGR2RGB), False)
 
 
+@functools.cache
+def _pillow_formats() -> tuple[str, ...]:
+    """Return those of :data:`_PILLOW_FORMATS` that this Pillow was built with."""
+    Image.init()
+    return tuple(name for name in _PILLOW_FORMATS if name in Image.OPEN)
+
+
 def _open(data: bytes, name: str) -> Image.Image:
     """Read a file's header with Pillow; InputError for what it does not know."""
     if Image.MAX_IMAGE_PIXELS is not None:  # Pillow's own limit is lower, and no environment variable raises it
         Image.MAX_IMAGE_PIXELS = max(Image.MAX_IMAGE_PIXELS, max_pixels())
     try:
-        return Image.open(io.BytesIO(data))
+        return Image.open(io.BytesIO(data), formats=_pillow_formats())
+    except Image.DecompressionBombError as error:  # beyond twice the limit
+        raise InputError(
+            f"{name} is too large ({error}). If the file is genuine, cut it into tiles or set the environment variable "
+            "JAXSEG_MAX_PIXELS to its number of pixels."
+        ) from None
     except Exception as error:  # Pillow's plugins raise anything on bad data
         raise InputError(
             f"{name} is not an image that jaxseg can read ({type(error).__name__}). "

@@ -2,7 +2,6 @@
 
 import functools
 import os
-from pathlib import Path
 
 import cv2
 import numpy as np
@@ -19,6 +18,7 @@ from jaxseg.data.codecs import (
     read_other_indices,
     read_png,
 )
+from jaxseg.data.limits import read_file
 from jaxseg.data.tiff import read_tiff, read_tiff_indices
 from jaxseg.errors import InputError
 from jaxseg.types import VOID
@@ -34,7 +34,7 @@ LabelMap = tuple[tuple[int, int], ...]
 def decode_image(
     path_or_bytes: str | os.PathLike[str] | bytes, *, num_channels: int, name: str | None = None
 ) -> Shaped[np.ndarray, "h w {num_channels}"]:
-    """Decode an image file: JPEG, PNG, TIFF, BMP, GIF (its first frame), WebP and what else Pillow reads.
+    """Decode an image file: JPEG, PNG, TIFF, BMP, GIF (its first frame), WebP and more that Pillow reads.
 
     The content tells the format, not the suffix. Colours are RGB, those of palettes and CMYK too. Grey is repeated where three
     channels are wanted, and RGB becomes luminance ``0.299 R + 0.587 G + 0.114 B`` where one is. An alpha channel is dropped
@@ -50,7 +50,7 @@ def decode_image(
         of number as float32 (exact for 16-bit integers and half floats, rounded to 24 bits for wider ones).
 
     Raises:
-        InputError: if the file is missing, truncated, damaged, too large (see :func:`jaxseg.data.codecs.check_pixels`), holds NaN
+        InputError: if the file is missing, truncated, damaged, too large (see :func:`jaxseg.data.limits.check_pixels`), holds NaN
             or infinity, or has a number of channels that does not fit.
     """
     data, name = _read(path_or_bytes, name)
@@ -189,7 +189,7 @@ def _read(path_or_bytes: str | os.PathLike[str] | bytes, name: str | None) -> tu
     else:
         name = name or os.fspath(path_or_bytes)
         try:
-            data = Path(os.path.expanduser(path_or_bytes)).read_bytes()
+            data = read_file(os.path.expanduser(path_or_bytes))
         except OSError as error:
             raise InputError(f"{name} cannot be read: {error.strerror}. Check that it exists and that you may read it.") from None
     if not data:

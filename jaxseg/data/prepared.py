@@ -1,8 +1,9 @@
 """Data sets that TensorFlow Datasets has prepared, read without TensorFlow; what the readers of single ones have in common."""
 
+import json
 import os
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -77,6 +78,7 @@ def open_records(root: str, dataset: str, split: str, *, image: str, label: str,
         InputError: if nothing is prepared, without random access, or something else.
     """
     folder = _version_folder(Path(os.path.expanduser(root)), dataset, build)
+    check_features(folder)
     import tensorflow_datasets as tfds  # slow to import, and only these sources need it
 
     builder = tfds.builder_from_directory(folder)
@@ -93,6 +95,37 @@ def open_records(root: str, dataset: str, split: str, *, image: str, label: str,
             f"    tfds convert_format --dataset_version_dir={folder} --out_file_format=array_record"
         ) from None
     return Records(stored, dataset, split, image, label, name)
+
+
+def check_features(folder: Path) -> None:
+    """Refuse a prepared data set whose description names code of another package: TFDS would import it.
+
+    Raises:
+        InputError: naming it.
+    """
+    file = folder / "features.json"
+    try:
+        named = [*_classes(json.loads(file.read_text()))] if file.is_file() else []
+    except (ValueError, OSError) as error:
+        raise InputError(f"{file} cannot be read ({error}). Copy or prepare the data set again.") from None
+    for name in named:
+        if not name.startswith("tensorflow_datasets."):
+            raise InputError(
+                f"{file} names the class {name}, and TFDS would run the module that it is in. "
+                "Features of TensorFlow Datasets itself are read alone: prepare the data set with those."
+            )
+
+
+def _classes(node: Any) -> Iterator[str]:
+    """Yield the classes of features that a ``features.json`` names, in TFDS's newer and older ways."""
+    if isinstance(node, list):
+        for item in node:
+            yield from _classes(item)
+    elif isinstance(node, dict):
+        for key, value in node.items():
+            if key in ("pythonClassName", "python_class_name", "type") and isinstance(value, str) and "." in value:
+                yield value
+            yield from _classes(value)
 
 
 @dataclass(frozen=True)

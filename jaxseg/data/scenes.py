@@ -15,6 +15,7 @@ from rich.console import Console
 from rich.progress import Progress
 
 from jaxseg.data.decode import decode_image, decode_label
+from jaxseg.data.prepared import check_features
 from jaxseg.data.scene_drawing import MIN_SIZE, class_names
 from jaxseg.data.source import Example
 from jaxseg.errors import InputError, did_you_mean
@@ -187,6 +188,7 @@ class SceneSplit(Sequence[Example]):
 
         stored = {key: tfds.decode.SkipDecoding() for key in ("image", "label")}
         self._folder = folder
+        check_features(folder)
         try:
             self._source = tfds.builder_from_directory(folder).as_data_source(split=split, decoders=stored)
         except Exception as error:

@@ -1,17 +1,33 @@
 """TIFF: any number of channels, first or last, in one or several pages; integers and floats of any width."""
 
+import contextlib
 import io
-from typing import NamedTuple
+import lzma
+import math
+from typing import Any, NamedTuple
 
 import numpy as np
 import tifffile
 from jaxtyping import Shaped
 
-from jaxseg.data.codecs import Stored, check_pixels, damaged, not_indices, oriented, read_other, read_other_indices
+from jaxseg.data.codecs import Stored, damaged, not_indices, oriented, read_other, read_other_indices
+from jaxseg.data.limits import Inflate, check_pixels, check_unpacked
 from jaxseg.errors import InputError
 
 _STORED_AS_SHOWN = (tifffile.PHOTOMETRIC.MINISBLACK, tifffile.PHOTOMETRIC.MINISWHITE, tifffile.PHOTOMETRIC.RGB)
 _ALPHA = (tifffile.EXTRASAMPLE.ASSOCALPHA, tifffile.EXTRASAMPLE.UNASSALPHA)
+
+
+#: Formats that can be far longer unpacked, and that tifffile unpacks by Python's own modules where imagecodecs is not installed.
+_UNPACKING: dict[int, Any] = {
+    tifffile.COMPRESSION.ADOBE_DEFLATE: Inflate,
+    tifffile.COMPRESSION.DEFLATE: Inflate,
+    tifffile.COMPRESSION.LZMA: lzma.LZMADecompressor,
+}
+with contextlib.suppress(ImportError):  # Python 3.14 and later
+    from compression import zstd
+
+    _UNPACKING[tifffile.COMPRESSION.ZSTD] = zstd.ZstdDecompressor
 
 
 class _Loaded(NamedTuple):
@@ -66,7 +82,8 @@ def _load(data: bytes, name: str, num_channels: int) -> _Loaded:
             series, page = file.series[0], file.pages.first
             channel_axis, shape = _channel_axis(series.axes, series.shape, num_channels, name)
             height, width = (size for axis, size in enumerate(shape) if axis != channel_axis)
-            check_pixels(height, width, name)
+            check_pixels(height, width, name, channels=math.prod(shape) // max(height * width, 1))
+            _check_parts(data, series, name)
             try:
                 return _Loaded(series.asarray().reshape(shape), channel_axis, page)
             except ValueError as error:
@@ -82,6 +99,15 @@ def _load(data: bytes, name: str, num_channels: int) -> _Loaded:
         raise
     except Exception as error:  # tifffile raises anything on bad data
         raise damaged(name, error) from None
+
+
+def _check_parts(data: bytes, series: tifffile.TiffPageSeries, name: str) -> None:
+    """Refuse strips and tiles that unpack to more than the image; tifffile's own codecs would unpack them whole."""
+    for page in series.pages:
+        if page is None or page.compression not in _UNPACKING:
+            continue
+        for offset, count in zip(page.dataoffsets, page.databytecounts):
+            check_unpacked(data[offset : offset + count], _UNPACKING[page.compression](), series.keyframe.nbytes, name)
 
 
 def _channel_axis(axes: str, shape: tuple[int, ...], num_channels: int, name: str) -> tuple[int | None, tuple[int, ...]]:

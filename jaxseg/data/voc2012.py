@@ -13,6 +13,7 @@ Hariharan, Arbelaez, Bourdev, Maji, Malik, "Semantic Contours from Inverse Detec
 
 import io
 import re
+import struct
 from collections import Counter
 from dataclasses import dataclass
 from typing import ClassVar
@@ -22,9 +23,13 @@ import numpy as np
 from jaxseg.data.archive import files_below, read_bytes
 from jaxseg.data.codecs import damaged
 from jaxseg.data.folder import Folder
+from jaxseg.data.limits import Inflate, check_unpacked
 from jaxseg.data.official import FileSplit, by_name, find_base, match, some
 from jaxseg.data.palette import default_palette
 from jaxseg.errors import InputError
+
+#: miCOMPRESSED of the MAT format.
+_COMPRESSED = 15
 
 _SETS = ("train", "trainval", "trainaug")
 _LAYOUT = "VOC 2012 (JPEGImages, SegmentationClass and ImageSets/Segmentation, mostly in VOCdevkit/VOC2012)"
@@ -167,6 +172,7 @@ def _read_mat(data: bytes, name: str) -> np.ndarray:
     """Read a label of SBD; MAT files of its version hold arrays only, no code."""
     import scipy.io  # slow to import, and only SBD needs it
 
+    _check_parts(data, name)
     try:
         label = scipy.io.loadmat(io.BytesIO(data), variable_names=["GTcls"])["GTcls"][0]["Segmentation"][0]
     except Exception as error:  # SciPy raises anything on bad data
@@ -174,6 +180,16 @@ def _read_mat(data: bytes, name: str) -> np.ndarray:
     if not isinstance(label, np.ndarray) or label.ndim != 2 or label.dtype.kind not in "iu":
         raise damaged(name, "its GTcls.Segmentation is not an image of indices")
     return label
+
+
+def _check_parts(data: bytes, name: str) -> None:
+    """Refuse a MAT file (version 5) of which a compressed part unpacks to more than an image may have."""
+    order, position = "<" if data[126:128] == b"IM" else ">", 128
+    while position + 8 <= len(data):
+        kind, count = struct.unpack_from(f"{order}II", data, position)
+        if kind == _COMPRESSED:
+            check_unpacked(data[position + 8 : position + 8 + count], Inflate(), 0, name)
+        position += 8 + count
 
 
 def _read_ids(path: str) -> tuple[str, ...]:
