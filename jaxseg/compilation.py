@@ -11,7 +11,7 @@ import optax
 from jax.sharding import Mesh
 from jaxtyping import PyTree
 
-from jaxseg import sharding
+from jaxseg import device_augment, sharding
 from jaxseg.config import Config
 from jaxseg.objectives import Batch
 from jaxseg.ops.normalise import Normalise
@@ -24,13 +24,20 @@ Step = Callable[[TrainState, Batch], tuple[TrainState, Scalars]]
 REPLICAS = "replicas"
 
 
-def compile_update(mesh: Mesh, normalise: Normalise, layout: Layout | None = None, **fixed: Any) -> Step:
+def compile_update(
+    mesh: Mesh,
+    normalise: Normalise,
+    layout: Layout | None = None,
+    augment: tuple[device_augment.Transform, ...] = (),
+    **fixed: Any,
+) -> Step:
     """Compile :func:`jaxseg.step.update` with ``jit`` over a mesh: the state donated, the batch split over all devices.
 
     Args:
         mesh: from :func:`jaxseg.sharding.device_mesh`.
         normalise: turns the batch's raw images into the network's input, on the device.
         layout: of the state; ``None`` keeps a copy on every device.
+        augment: transforms of :mod:`jaxseg.device_augment`, applied to the raw images and their labels.
         **fixed: the keyword arguments of :func:`jaxseg.step.update`.
     """
     everywhere, split = sharding.replicated(mesh), sharding.batch_split(mesh)
@@ -38,12 +45,13 @@ def compile_update(mesh: Mesh, normalise: Normalise, layout: Layout | None = Non
     if mesh.shape["fsdp"] > 1:
         # Without it the compiler may rather split the activations as the parameters are split.
         fixed["gather"] = lambda params: jax.lax.with_sharding_constraint(params, everywhere)
-    step = _on_raw_images(normalise, fixed)
+    step = _on_raw_images(normalise, augment, fixed)
     return jax.jit(step, in_shardings=(states, split), out_shardings=(states, everywhere), donate_argnums=0)
 
 
-def _on_raw_images(normalise: Normalise, fixed: dict[str, Any]) -> Step:
+def _on_raw_images(normalise: Normalise, augment: tuple[device_augment.Transform, ...], fixed: dict[str, Any]) -> Step:
     def step(state: TrainState, batch: Batch) -> tuple[TrainState, Scalars]:
+        batch = device_augment.augment(batch, augment, device_augment.step_key(fixed["key"], state.step))
         return update(state, {**batch, "image": normalise(batch["image"])}, **fixed)
 
     return step
@@ -152,7 +160,8 @@ def compile_training(
         "skip_nonfinite": config.skip_nonfinite > 0,
     }
     if not config.parallel.pmap:
-        return OverMesh(mesh, layout, compile_update(mesh, config.normalise, layout, **fixed)), state, schedule
-    step = _on_raw_images(config.normalise, {**fixed, "axis_name": REPLICAS})
+        step = compile_update(mesh, config.normalise, layout, config.device_augment, **fixed)
+        return OverMesh(mesh, layout, step), state, schedule
+    step = _on_raw_images(config.normalise, config.device_augment, {**fixed, "axis_name": REPLICAS})
     mapped = jax.pmap(step, axis_name=REPLICAS, devices=devices, donate_argnums=0)
     return OverReplicas(mesh, layout, mapped), state, schedule

@@ -7,7 +7,7 @@ from typing import Any
 import jax
 import numpy as np
 
-from jaxseg import console, sharding, visualize, warm_start, workdirs
+from jaxseg import console, device_augment, sharding, visualize, warm_start, workdirs
 from jaxseg.checkpoints import Checkpoints
 from jaxseg.compilation import compile_training
 from jaxseg.config import Config, load
@@ -163,7 +163,8 @@ def show_data(config: Config, workdir: Path) -> Path:
     workdir.mkdir(parents=True, exist_ok=True)
     example = config.data.split("train")[0]
     path = workdir / "augmentation.png"
-    transforms = pipeline(config.image_size, config.augment, config.crop_size)
+    on_device = (device_augment.on_host(transform) for transform in config.device_augment)
+    transforms = (*pipeline(config.image_size, config.augment, config.loaded_size), *on_device)
     visualize.save_picture(path, visualize.augmentation_sheet(example, transforms, config.seed, config.data.palette))
     return path
 

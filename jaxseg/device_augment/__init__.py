@@ -11,8 +11,19 @@ What is drawn for an image depends on the key and on the image's number in the g
 many devices or processes share the batch, nor on whether the step was compiled by ``jit`` or by ``pmap``.
 """
 
-from jaxseg.device_augment.batches import Batch, Transform, augment, output_size
+from jaxseg.device_augment.batches import Batch, Transform, augment, on_host, output_size, step_key
 from jaxseg.device_augment.colour import ColorJitter
 from jaxseg.device_augment.geometry import RandomCrop, RandomFlip, RandomScaleCrop
 
-__all__ = ["Batch", "ColorJitter", "RandomCrop", "RandomFlip", "RandomScaleCrop", "Transform", "augment", "output_size"]
+__all__ = [
+    "Batch",
+    "ColorJitter",
+    "RandomCrop",
+    "RandomFlip",
+    "RandomScaleCrop",
+    "Transform",
+    "augment",
+    "on_host",
+    "output_size",
+    "step_key",
+]

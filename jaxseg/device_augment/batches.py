@@ -5,16 +5,26 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax import Array
-from jaxtyping import Float, Key, PRNGKeyArray, Shaped
+from jaxtyping import Float, Int, Key, PRNGKeyArray, Shaped
 
 from jaxseg.data.augment.channels import Fill
+from jaxseg.data.source import Example
 from jaxseg.errors import InputError
 from jaxseg.types import VOID
 
 #: ``image`` ``(b, h, w, c)``, ``label`` and perhaps other arrays ``(b, h, w)``, and ``row`` ``(b,)``.
 Batch = dict[str, Any]
 Transform = Callable[[Batch, PRNGKeyArray], Batch]
+
+#: Folded into the key of a run, whose other folds are the numbers of its steps.
+_STREAM = 2**31 - 1
+
+
+def step_key(key: PRNGKeyArray, step: Int[Array, ""]) -> PRNGKeyArray:
+    """Return the key of augmentation in a step, apart from that of dropout, which is ``fold_in(key, step)``."""
+    return jax.random.fold_in(jax.random.fold_in(key, _STREAM), step)
 
 
 def augment(batch: Batch, transforms: tuple[Transform, ...], key: PRNGKeyArray) -> Batch:
@@ -24,7 +34,7 @@ def augment(batch: Batch, transforms: tuple[Transform, ...], key: PRNGKeyArray) 
         batch: ``image`` ``(b, h, w, c)``, ``label`` ``(b, h, w)`` and other arrays of that shape; ``row`` ``(b,)``, the number of
             each image in the batch of the whole job, is ``0, 1, ..., b - 1`` where it is missing.
         transforms: of this module.
-        key: of this step.
+        key: from :func:`step_key`.
 
     Returns:
         The batch, without ``row``.
@@ -33,6 +43,18 @@ def augment(batch: Batch, transforms: tuple[Transform, ...], key: PRNGKeyArray) 
     for number, transform in enumerate(transforms):
         batch = transform(batch, jax.random.fold_in(key, number))
     return {name: value for name, value in batch.items() if name != "row"}
+
+
+def on_host(transform: Transform) -> Callable[[Example, np.random.Generator], Example]:
+    """Return a transform of single examples that does what this one does to batches; for pictures of it."""
+
+    def transformed(example: Example, rng: np.random.Generator) -> Example:
+        batch = {name: value[None] for name, value in example.items() if isinstance(value, np.ndarray)}
+        made = augment(batch, (transform,), jax.random.key(int(rng.integers(2**31))))
+        return {**example, **{name: np.array(value[0]) for name, value in made.items()}}  # type: ignore[typeddict-item]
+
+    transformed.__name__ = type(transform).__name__
+    return transformed
 
 
 def output_size(transforms: tuple[Transform, ...], size: tuple[int, int], channels: int) -> tuple[int, int]:

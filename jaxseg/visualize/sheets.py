@@ -203,7 +203,8 @@ def augmentation_sheet(
 
     rows = [[cell("input", ()), *(cell("all", transforms, 0, draw) for draw in range(1, draws))]]
     for line, transform in enumerate(transforms, start=1):
-        rows.append([cell(type(transform).__name__, (transform,), line, draw) for draw in range(draws)])
+        title = getattr(transform, "__name__", type(transform).__name__)
+        rows.append([cell(title, (transform,), line, draw) for draw in range(draws)])
     return sheet(rows, scale=1)
 
 

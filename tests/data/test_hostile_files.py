@@ -20,7 +20,7 @@ from jaxseg.data import limits
 from jaxseg.data.archive import files_below, read_bytes
 from jaxseg.data.decode import decode_image, decode_label
 from jaxseg.data.folder import Folder
-from jaxseg.data.limits import Inflate, check_bytes, check_unpacked, read_file
+from jaxseg.data.limits import Inflate, check_unpacked, read_file
 from jaxseg.data.prepared import check_features
 from jaxseg.data.voc2012 import VOC2012, _read_mat
 from jaxseg.errors import InputError
