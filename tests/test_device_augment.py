@@ -1,22 +1,36 @@
 """Augmentation on the device: what moves together, what ranges hold, and that nothing depends on how a batch is shared."""
 
+import dataclasses
 import functools
+from collections.abc import Sequence
 
+import chex
 import cv2
+import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 import pytest
+from commands_data import make_folder
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
+from PIL import Image
 
+from jaxseg.compilation import compile_training
+from jaxseg.config import Config
 from jaxseg.data import augment as host
-from jaxseg.device_augment import ColorJitter, RandomCrop, RandomFlip, RandomScaleCrop, augment, output_size
+from jaxseg.data.folder import Folder
+from jaxseg.data.loading import train_batches
+from jaxseg.device_augment import ColorJitter, RandomCrop, RandomFlip, RandomScaleCrop, augment, on_host, output_size
 from jaxseg.device_augment.colour import turn_hue
 from jaxseg.errors import InputError
+from jaxseg.parallel import Parallel
+from jaxseg.schedules import constant
+from jaxseg.train import show_data
 from jaxseg.types import VOID
 
 KEY = jax.random.key(3)
-ALL = (RandomScaleCrop((10, 12)), RandomFlip(0.5, 0.5), ColorJitter(0.4, 0.4, 0.4, 0.1), RandomCrop((8, 16)))
+ALL = (RandomScaleCrop((10, 12)), RandomFlip(), ColorJitter(0.4, 0.4), RandomCrop((8, 16)))
 
 
 def numbered(count=8, height=12, width=14):
@@ -260,3 +274,110 @@ def test_output_size_computes_nothing():
 def test_refuses(make, message):
     with pytest.raises(InputError, match=message):
         make()
+
+
+class Linear(nn.Module):
+    """A classifier of pixels."""
+
+    num_classes: int = 3
+
+    @nn.compact
+    def __call__(self, image, *, train=False):
+        return nn.Dense(self.num_classes, name="classify")(image)
+
+
+@dataclasses.dataclass(frozen=True)
+class Note:
+    """Keeps the shape of what is traced."""
+
+    shapes: list = dataclasses.field(default_factory=list)
+
+    def __call__(self, batch, key):
+        self.shapes.append((batch["image"].shape, batch["row"].shape))
+        return batch
+
+
+def tiny(**changes):
+    """Training of a tiny network whose images are scaled without void, of which replicas may have more or less."""
+    config = Config(
+        model=Linear(),
+        data=Folder(root="unused", num_classes=3),
+        crop_size=(8, 8),
+        load_size=(12, 14),
+        device_augment=(RandomScaleCrop((8, 8), 1.0, 2.0), RandomFlip(), ColorJitter(0.4)),
+        optimizer=optax.sgd,
+        schedule=functools.partial(constant, learning_rate=0.1),
+        steps=10,
+        batch_size=8,
+    )
+    config = dataclasses.replace(config, **changes)
+    config.check()
+    return config
+
+
+def trained(training, state, steps, start=0):
+    """Return the state after some steps, as checkpoints have it, on the host."""
+    state = training.spread(state)
+    batches = train_batches(Examples(), batch_size=8, crop_size=(12, 14), seed=0, start=start)
+    for _, batch in zip(range(steps), batches):
+        batch.pop("name")
+        state, _ = training.update(state, batch)
+    return jax.device_get(training.canonical(state))
+
+
+class Examples(Sequence):
+    def __len__(self):
+        return 16
+
+    def __getitem__(self, i):
+        rng = np.random.default_rng(i)
+        label = rng.integers(0, 3, (12, 14)).astype(np.uint8)
+        return {"image": rng.integers(0, 256, (12, 14, 3)).astype(np.uint8), "label": label, "name": f"n{i}"}
+
+
+def test_training_augments_alike_under_jit_and_pmap_and_goes_on_in_the_same_bits():
+    note = Note()
+    transforms = (*tiny().device_augment, note)
+    training, state, _ = compile_training(tiny(device_augment=transforms), jax.devices()[:1])
+    first = jax.device_get(state)
+    whole = trained(training, jax.tree.map(jnp.array, first), 3)
+    begun = trained(training, jax.tree.map(jnp.array, first), 2)
+    jax.tree.map(np.testing.assert_array_equal, whole, trained(training, jax.tree.map(jnp.array, begun), 1, start=2))
+    mapped, state, _ = compile_training(tiny(device_augment=transforms, parallel=Parallel(pmap=True)), jax.devices()[:4])
+    chex.assert_trees_all_close(whole.params, trained(mapped, state, 3).params, atol=2e-6)
+    assert ((8, 8, 8, 3), (8,)) in note.shapes
+    assert ((2, 8, 8, 3), (2,)) in note.shapes
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"device_augment": ()}, r"load_size=\(12, 14\) and device_augment make images of \(12, 14\), but crop_size=\(8, 8\)"),
+        ({"crop_size": (8, 9)}, r"make images of \(8, 8\), but crop_size=\(8, 9\)\. .*RandomCrop\(\(8, 9\)\)"),
+        ({"load_size": (0, 3)}, r"load_size=\(0, 3\) must be a height and a width of at least 1"),
+        ({"cache_mb": -1}, "cache_mb=-1 must be at least 0"),
+    ],
+)
+def test_sizes_that_do_not_fit(changes, message):
+    with pytest.raises(InputError, match=message):
+        tiny(**changes)
+
+
+def test_pictures_of_it_are_named_after_it():
+    example = Examples()[0]
+    transform = on_host(RandomCrop((4, 6)))
+    made = transform(example, np.random.default_rng(0))
+    assert transform.__name__ == "RandomCrop"
+    assert made["image"].shape == (4, 6, 3)
+    assert made["label"].dtype == np.uint8
+    assert made["name"] == "n0"
+
+
+def test_show_data_has_a_line_for_each_transform_of_the_device(tmp_path):
+    data = Folder(root=str(make_folder(tmp_path)), num_classes=2)
+    heights = []
+    for transforms in ((RandomCrop((8, 8)),), (RandomCrop((8, 8)), RandomFlip(), ColorJitter(0.4))):
+        path = show_data(tiny(model=Linear(2), data=data, device_augment=transforms), tmp_path)
+        with Image.open(path) as picture:
+            heights.append(picture.height)
+    assert heights[1] > 1.5 * heights[0]

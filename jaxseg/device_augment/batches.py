@@ -49,7 +49,7 @@ def on_host(transform: Transform) -> Callable[[Example, np.random.Generator], Ex
     """Return a transform of single examples that does what this one does to batches; for pictures of it."""
 
     def transformed(example: Example, rng: np.random.Generator) -> Example:
-        batch = {name: value[None] for name, value in example.items() if isinstance(value, np.ndarray)}
+        batch = {name: jnp.asarray(value)[None] for name, value in example.items() if isinstance(value, np.ndarray)}
         made = augment(batch, (transform,), jax.random.key(int(rng.integers(2**31))))
         return {**example, **{name: np.array(value[0]) for name, value in made.items()}}  # type: ignore[typeddict-item]
 
