@@ -103,14 +103,17 @@ def _row(name: str, seconds: float | None, **more: Any) -> dict[str, Any]:
 
 
 def _stages(config: Config, examples: Sequence[Example], rounds: int) -> list[dict[str, Any]]:
-    """Time each stage by itself, in seconds per image."""
+    """Time each stage by itself; those that ``cache_mb`` leaves for the first epoch alone have no share."""
     positions = np.unique(np.linspace(0, len(examples) - 1, EXAMPLES).round().astype(int)).tolist()
     seconds, pillow = _reading(examples, positions, config.data.num_channels, rounds)
     waiting = [examples[i] for i in positions]
+    once, size = tuple(seconds), _bytes(waiting)  # what a memory would save, and how many bytes of it an example takes
     for number, transform in enumerate(pipeline(config.image_size, config.augment, config.loaded_size)):
         name = type(transform).__name__
         name = name if name not in seconds else f"{name} ({number})"
         seconds[name], waiting = _timed(transform, waiting, rounds)
+        if number == 0 and config.image_size is not None:
+            once, size = tuple(seconds), _bytes(waiting)
     batch = stack(waiting[: config.batch_size])
     arrays = {key: value for key, value in batch.items() if key != "name"}
     last: dict[str, Callable[[], Any]] = {
@@ -118,17 +121,17 @@ def _stages(config: Config, examples: Sequence[Example], rounds: int) -> list[di
         "transfer to the device": lambda: jax.device_put(arrays),
     }
     seconds |= {key: value / len(arrays["label"]) for key, value in interleaved(last, rounds).items()}
-    total = sum(seconds.values())
+    remembered = once if len(examples) * size <= config.cache_mb * 10**6 else ()
+    total = sum(value for name, value in seconds.items() if name not in remembered)
     found = []
     for name, value in seconds.items():
-        theirs = pillow.get(name)
-        compared = {} if theirs is None else {"pillow_ms": 1e3 * theirs, "ratio_pillow": value / theirs}
-        found.append(_row(name, value, share=value / total, **compared))
+        compared = {"pillow_ms": 1e3 * pillow[name], "ratio_pillow": value / pillow[name]} if name in pillow else {}
+        found.append(_row(name, value, share=None if name in remembered else value / total, **compared))
     if config.device_augment:
         compiled = jax.jit(lambda batch: device_augment.augment(batch, config.device_augment, jax.random.key(0)))
         placed = jax.device_put(arrays)
-        once = interleaved({"": lambda: compiled(placed)}, rounds)[""]
-        found.append(_row("device_augment, on the device", once / len(arrays["label"])))
+        spent = interleaved({"": lambda: compiled(placed)}, rounds)[""]
+        found.append(_row("device_augment, on the device", spent / len(arrays["label"])))
     return found
 
 
@@ -161,15 +164,21 @@ def _by_pillow(data: bytes) -> np.ndarray | None:
         return None
 
 
+def _bytes(examples: list[Example]) -> float:
+    return sum(example["image"].nbytes + example["label"].nbytes for example in examples) / len(examples)
+
+
 def _timed(transform: Callable[..., Example], examples: list[Example], rounds: int) -> tuple[float, list[Example]]:
     """Return the shortest time of a transform per example, and what it makes of them."""
-    best, made = float("inf"), examples
+    best = float("inf")
     for _ in range(rounds):
         rng = np.random.default_rng(0)
         start = time.perf_counter()
-        made = [transform(example, rng) for example in examples]
+        for example in examples:
+            transform(example, rng)  # let go at once, as in a pipeline: memory taken afresh would cost more than the transform
         best = min(best, (time.perf_counter() - start) / len(examples))
-    return best, made
+    rng = np.random.default_rng(0)
+    return best, [transform(example, rng) for example in examples]
 
 
 def _whole(name: str, config: Config, examples: Sequence[Example], workers: int, with_torch: bool) -> dict[str, Any]:

@@ -58,9 +58,18 @@ def test_the_remedy_is_that_of_the_slowest_stage(config, monkeypatch):
 
     monkeypatch.setattr(ColorJitter, "__call__", slow)
     verdict = rows(config, steps_per_second=100.0)[-1]
-    assert "The bottleneck is ColorJitter: 9" in verdict["words"]
+    assert "The bottleneck is ColorJitter: " in verdict["words"]
     assert "Remedy: crop before it, do it on the device (device_augment)" in verdict["words"]
     assert "100 steps per second of 4 images need 400 images/s: " in verdict["words"]
+
+
+@pytest.mark.parametrize(("image_size", "free"), [(None, 3), ((12, 12), 4)])
+def test_what_is_in_memory_has_no_share(config, image_size, free):
+    config = dataclasses.replace(config, image_size=image_size, cache_mb=1)
+    *stages, verdict = rows(config, workers=())
+    assert [row["share"] is None for row in stages] == [True] * free + [False] * (len(stages) - free)
+    assert sum(row["share"] or 0 for row in stages) == pytest.approx(1)
+    assert "reading" not in verdict["words"]
 
 
 def test_what_the_device_does_is_timed_but_no_share_of_the_hosts(config):
