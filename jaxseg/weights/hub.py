@@ -33,12 +33,12 @@ def download(address: str) -> Path:
         raise InputError(f"{address} needs the client of the Hub: pip install 'jaxseg[hub]'.") from error
     repo, revision, file = _split(address)
     try:
-        names = client.HfApi(endpoint=client.constants.ENDPOINT).list_repo_files(repo, revision=revision)
+        names = client.HfApi().list_repo_files(repo, revision=revision)
         chosen = _choose(address, names, file)
         for name in names:
             if name in BESIDE or _is_shard(name, chosen):
-                client.hf_hub_download(repo, name, revision=revision, endpoint=client.constants.ENDPOINT)
-        return Path(client.hf_hub_download(repo, chosen, revision=revision, endpoint=client.constants.ENDPOINT))
+                client.hf_hub_download(repo, name, revision=revision)
+        return Path(client.hf_hub_download(repo, chosen, revision=revision))
     except InputError:
         raise
     except Exception as error:  # the client's errors, and those of the network under it, have no common class

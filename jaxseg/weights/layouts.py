@@ -206,5 +206,34 @@ class RelativePositions(Layout):
         return given.shape != shape
 
 
+@dataclasses.dataclass(frozen=True)
+class SwappedHalves(Layout):
+    """A convolution over two maps side by side, of as many channels each, which the file has in the other order."""
+
+    def load(self, given: np.ndarray, shape: tuple[int, ...], name: str) -> np.ndarray:
+        """Return the kernel with its inputs' halves exchanged."""
+        own = super().load(given, shape, name)
+        return np.roll(own, own.shape[2] // 2, axis=2) if own.ndim == 4 else own
+
+    def save(self, own: np.ndarray, name: str) -> np.ndarray:
+        """Return the kernel in the file's order."""
+        return super().save(np.roll(own, own.shape[2] // 2, axis=2) if own.ndim == 4 else own, name)
+
+
+@dataclasses.dataclass(frozen=True)
+class Constant(Layout):
+    """An array that is not in the file, beside one that is, and then has this value; it is not saved.
+
+    Attributes:
+        value: of all entries.
+    """
+
+    value: float = 0.0
+
+    def load(self, given: np.ndarray, shape: tuple[int, ...], name: str) -> np.ndarray:
+        """Return the constant in our shape."""
+        return np.full(shape, self.value, np.float32)
+
+
 AS_IS = Layout()
 STEM = Stem()

@@ -7,6 +7,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import PyTree
 
 from jaxseg.errors import InputError
@@ -57,7 +58,7 @@ class Loaded:
             lines.append("normalisation of these weights: not known; see where they are from")
         elif normalise is None:
             lines.append(f"images for these weights: {self.preprocessing.normalise}")
-        elif normalise != self.preprocessing.normalise:
+        elif not _same(normalise, self.preprocessing.normalise):
             theirs = self.preprocessing.normalise
             lines.append(
                 f"WARNING: these weights were trained with other images than the config's {normalise}. Set "
@@ -145,6 +146,12 @@ def _create(model: Any, num_channels: int, seed: int) -> Any:
     image = jnp.zeros((1, side, side, num_channels), jnp.float32)
     variables = model.init({"params": key, "dropout": key}, image, train=True)
     return {name: variables[name] for name in ("params", "batch_stats") if name in variables}
+
+
+def _same(a: Normalise, b: Normalise) -> bool:
+    """Say whether two normalisations do the same; one value stands for all channels."""
+    pairs = ((a.mean, b.mean), (a.std, b.std))
+    return all((len(x) == len(y) or 1 in (len(x), len(y))) and np.allclose(x, y, rtol=1e-3, atol=1e-5) for x, y in pairs)
 
 
 def _plain(values: tuple[float, ...]) -> str:

@@ -23,6 +23,9 @@ Name = str | Callable[..., str]
 #: PyTorch's names of a layer's arrays.
 ARRAYS = {"kernel": "weight", "scale": "weight", "bias": "bias", "mean": "running_mean", "var": "running_var"}
 
+#: Caffe's numbers of them.
+BLOBS = {"weight": 0, "bias": 1, "running_mean": 2, "running_var": 3}
+
 
 @dataclasses.dataclass(frozen=True)
 class Row:
@@ -30,8 +33,8 @@ class Row:
 
     Attributes:
         ours: path below the module.
-        theirs: name; of a layer without ``.weight`` and the like, unless ``{array}`` in it says where these go. Several are
-            spellings, of which the first is written.
+        theirs: name; of a layer without ``.weight`` and the like, unless ``{array}`` in it says where these go, or ``{blob}``
+            where Caffe's number of it does. Several are spellings, of which the first is written.
         layout: of the arrays.
     """
 
@@ -57,7 +60,7 @@ def conv_bn(ours: str, conv: str, norm: str, layout: Layout = AS_IS) -> tuple[Ro
     return Row(f"{ours}/conv", conv, layout), Row(f"{ours}/bn/norm", norm)
 
 
-def attention(ours: str, packed: str, out: str) -> tuple[Row, ...]:
+def attention(ours: str, packed: Name, out: Name) -> tuple[Row, ...]:
     """Return the rows of a :class:`jaxseg.models.attention.MultiHeadAttention` whose query, key and value are packed."""
     parts = (Row(f"{ours}/{name}", packed, Layout(n, 3)) for n, name in enumerate(("query", "key", "value")))
     return *parts, Row(f"{ours}/out", out)
@@ -141,9 +144,9 @@ def _expression(pattern: str) -> re.Pattern[str]:
 def _name(spelling: Name, numbers: Mapping[str, int], array: str) -> str:
     from_0 = {f"{name}0": number - 1 for name, number in numbers.items()}
     text = spelling(**numbers) if callable(spelling) else spelling
-    if array and "{array}" not in text:
+    if array and "{array}" not in text and "{blob}" not in text:
         text += ".{array}"
-    return text.format(**numbers, **from_0, array=array)
+    return text.format(**numbers, **from_0, array=array, blob=BLOBS.get(array))
 
 
 def _behind(prefix: str, theirs: Name | tuple[Name, ...]) -> Name | tuple[Name, ...]:

@@ -49,7 +49,7 @@ def randomise(network, seed=0):
         tensor.copy_(deviation * torch.randn(tensor.shape, generator=generator))
 
     with torch.no_grad():
-        for name, tensor in [*network.named_parameters(), *network.named_buffers()]:
+        for name, tensor in network.state_dict().items():  # not buffers that are made anew, such as masks
             last = name.rpartition(".")[2]
             if last == "running_var" or (last == "weight" and tensor.ndim == 1):
                 tensor.copy_(0.5 + torch.rand(tensor.shape, generator=generator))
@@ -74,9 +74,9 @@ def to_torch(x):
     return torch.tensor(np.ascontiguousarray(np.moveaxis(x, 3, 1)))
 
 
-def from_torch(t):
+def from_torch(t, channels_last=False):
     t = t.detach()
-    return (t.movedim(1, 3) if t.ndim == 4 else t).numpy()
+    return (t.movedim(1, 3) if t.ndim == 4 and not channels_last else t).numpy()
 
 
 def close(got, want, tolerance=1e-4):
@@ -101,16 +101,18 @@ def converted(network, model, tmp_path, *, unused=(), form="safetensors"):
     return loaded
 
 
-def outputs(network, names, x):
-    """Run a reference in evaluation and return what the modules of these names give, then its own output."""
+def outputs(network, names, x, channels_last=False):
+    """Run a reference in evaluation and return what the modules of these names give, channels last, then its own output."""
     found, handles = {}, []
     for name in names:
-        handles.append(network.get_submodule(name).register_forward_hook(lambda *a, name=name: found.update({name: a[2]})))
+        # A copy, for the ReLU that follows may work in place.
+        keep = lambda *a, name=name: found.update({name: a[2].clone()})  # noqa: E731
+        handles.append(network.get_submodule(name).register_forward_hook(keep))
     with torch.no_grad():
         out = network.eval()(to_torch(x))
     for handle in handles:
         handle.remove()
-    return [from_torch(found[name]) for name in names], out
+    return [from_torch(found[name], channels_last) for name in names], out
 
 
 def apply(model, variables, x, method=None):
@@ -214,6 +216,40 @@ def their_segmentation_loss(y, auxiliary_weight):
         return one(out["out"], torch.tensor(y)) + auxiliary_weight * one(out["aux"], torch.tensor(y))
 
     return loss
+
+
+def _projection(shape):
+    return np.random.default_rng(5).normal(size=shape).astype(np.float32) / shape[0]
+
+
+def projection_loss(model):
+    """For backbones: the last map, channels first, times random numbers."""
+
+    def loss(params, state, x):
+        maps, changed = model.apply({"params": params, **state}, x, train=True, mutable=list(state))
+        flat_map = jnp.moveaxis(maps[-1], 3, 1).reshape(x.shape[0], -1)
+        return (flat_map * _projection(flat_map.shape)).sum(), changed
+
+    return loss
+
+
+def their_projection_loss(out):
+    flat_map = out.flatten(1)
+    return (flat_map * torch.tensor(_projection(tuple(flat_map.shape)))).sum()
+
+
+def image_loss(model, y):
+    """For classifiers: cross entropy of whole images."""
+
+    def loss(params, state, x):
+        logits = model.apply({"params": params, **state}, x, train=True)
+        return optax.softmax_cross_entropy_with_integer_labels(logits, jnp.asarray(y)).mean(), state
+
+    return loss
+
+
+def their_image_loss(y):
+    return lambda out: torch.nn.functional.cross_entropy(out, torch.tensor(y))
 
 
 def without_dropout(network):
