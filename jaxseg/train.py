@@ -26,6 +26,7 @@ EXAMPLE = """examples:
   python -m jaxseg.train --config configs/setr.py
   python -m jaxseg.train --config configs/unet.py:camvid --set data.root=~/data/CamVid --set steps=2000
   python -m jaxseg.train --config configs/fcn.py:scenes-16s --init runs/fcn-scenes-32s
+  python -m jaxseg.train --config configs/deeplab_v3.py --init resnet50.pth
 The same command again goes on from the last checkpoint."""
 
 

@@ -28,17 +28,18 @@ def download(address: str) -> Path:
         InputError: without the client, for an address that is none, or where the Hub has no such thing or cannot be reached.
     """
     try:
-        client = importlib.import_module("huggingface_hub")
+        client: Any = importlib.import_module("huggingface_hub")
     except ImportError as error:
         raise InputError(f"{address} needs the client of the Hub: pip install 'jaxseg[hub]'.") from error
     repo, revision, file = _split(address)
     try:
-        names = client.HfApi().list_repo_files(repo, revision=revision)
+        api = client.HfApi()
+        names = api.list_repo_files(repo, revision=revision)
         chosen = _choose(address, names, file)
         for name in names:
             if name in BESIDE or _is_shard(name, chosen):
-                client.hf_hub_download(repo, name, revision=revision)
-        return Path(client.hf_hub_download(repo, chosen, revision=revision))
+                api.hf_hub_download(repo, name, revision=revision)
+        return Path(api.hf_hub_download(repo, chosen, revision=revision))
     except InputError:
         raise
     except Exception as error:  # the client's errors, and those of the network under it, have no common class

@@ -1,7 +1,7 @@
 """Published weights into our variables."""
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +13,7 @@ from jaxtyping import PyTree
 from jaxseg.errors import InputError
 from jaxseg.ops.normalise import Normalise
 from jaxseg.weights import hub, preprocessing, readers, table
-from jaxseg.weights.matching import Match, flat, layers, match
+from jaxseg.weights.matching import Match, flat, layers, match, name_of
 from jaxseg.weights.preprocessing import Preprocessing
 from jaxseg.weights.sources import FORMATS
 from jaxseg.weights.table import Converted
@@ -103,8 +103,9 @@ def load(
             f"{', '.join(found.other_shape[:3]) or 'nothing'}; not in this network: "
             f"{', '.join(layers((*found.unused, *converted.unused))[:5]) or 'nothing'}."
         )
-    if variables is None and (found.missing or found.other_shape):
-        found = match(_initialise(model, num_channels, seed), converted.arrays)
+    if variables is None:
+        absent = {name.partition(" ")[0] for name in found.missing + found.other_shape}
+        found = dataclasses.replace(found, variables=_fill(found.variables, absent, model, num_channels, seed))
     found = dataclasses.replace(found, unused=found.unused + converted.unused)
     changed = tuple(name for name in converted.changed if name in found.taken)
     return Loaded(found.variables, found, title, changed, preprocessing.find(file.metadata, file.path) or default)
@@ -135,17 +136,24 @@ def _shapes(model: Any, num_channels: int) -> Any:
     return jax.eval_shape(lambda: _create(model, num_channels, 0))
 
 
-def _initialise(model: Any, num_channels: int, seed: int) -> Any:
-    return jax.jit(lambda: _create(model, num_channels, seed))()
+def _fill(variables: Any, absent: Collection[str], model: Any, num_channels: int, seed: int) -> Any:
+    """Return variables whose absent arrays are initialised; only these are computed."""
+    if not absent:
+        return variables
+
+    def create() -> dict[str, Any]:
+        return {name: value for name, value in flat(_create(model, num_channels, seed)).items() if name in absent}
+
+    fresh = jax.jit(create)()
+    return jax.tree_util.tree_map_with_path(lambda path, leaf: fresh.get(name_of(path), leaf), variables)
 
 
 def _create(model: Any, num_channels: int, seed: int) -> Any:
     """Initialise with the auxiliary heads; the image's size does not matter but for valid convolutions."""
     side = model.input_size(64) if hasattr(model, "input_size") else 64
     key = jax.random.key(seed)
-    image = jnp.zeros((1, side, side, num_channels), jnp.float32)
-    variables = model.init({"params": key, "dropout": key}, image, train=True)
-    return {name: variables[name] for name in ("params", "batch_stats") if name in variables}
+    image = jax.ShapeDtypeStruct((1, side, side, num_channels), jnp.float32)
+    return model.lazy_init({"params": key, "dropout": key}, image, train=True, mutable=["params", "batch_stats"])
 
 
 def _same(a: Normalise, b: Normalise) -> bool:

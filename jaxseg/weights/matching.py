@@ -61,7 +61,7 @@ def match(own: Mapping[str, PyTree], given: Mapping[str, PyTree]) -> Match:
         theirs = {given_names.get(name, name): value for name, value in theirs.items()}
 
     def choose(path: Any, leaf: Any) -> Any:
-        name = _name(path)
+        name = name_of(path)
         if name not in theirs:
             missing.append(name)
             return leaf
@@ -79,7 +79,7 @@ def match(own: Mapping[str, PyTree], given: Mapping[str, PyTree]) -> Match:
 
 def flat(tree: Mapping[str, PyTree]) -> dict[str, Any]:
     """Return a tree's leaves by names such as ``params/backbone/stem/conv/kernel``."""
-    return {_name(path): leaf for path, leaf in jax.tree_util.tree_leaves_with_path(dict(tree))}
+    return {name_of(path): leaf for path, leaf in jax.tree_util.tree_leaves_with_path(dict(tree))}
 
 
 def layers(names: Iterable[str]) -> list[str]:
@@ -111,5 +111,6 @@ def _inner(name: str) -> str:
     return name.replace("/network/", "/", 1)
 
 
-def _name(path: Iterable[Any]) -> str:
+def name_of(path: Iterable[Any]) -> str:
+    """Return the name of a leaf, ``params/stem/kernel``, from its path in a tree."""
     return "/".join(str(getattr(entry, "key", entry)) for entry in path)

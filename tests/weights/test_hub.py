@@ -39,9 +39,8 @@ class Handler(http.server.BaseHTTPRequestHandler):
         parts = self.path.partition("?")[0].strip("/").split("/")
         if parts[:2] == ["api", "models"]:
             files = FILES.get("/".join(parts[2:4]))
-            siblings = [{"rfilename": name} for name in files or ()]
-            found = {"id": "/".join(parts[2:4]), "sha": REVISION, "siblings": siblings, "tags": [], "private": False}
-            return self._send(json.dumps(found).encode() if files else None, body, "application/json")
+            tree = [{"type": "file", "path": name, "size": 1, "oid": "0"} for name in files or ()]
+            return self._send(json.dumps(tree).encode() if files else None, body, "application/json")
         files = FILES.get("/".join(parts[:2]), {})
         return self._send(files.get("/".join(parts[4:])) if parts[2:3] == ["resolve"] else None, body, "application/octet-stream")
 
@@ -66,7 +65,9 @@ def server(monkeypatch, tmp_path):
     with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
         thread = threading.Thread(target=server.serve_forever, daemon=True)
         thread.start()
-        monkeypatch.setattr(constants, "ENDPOINT", f"http://127.0.0.1:{server.server_port}")
+        here = f"http://127.0.0.1:{server.server_port}"
+        monkeypatch.setattr(constants, "ENDPOINT", here)
+        monkeypatch.setattr(constants, "HUGGINGFACE_CO_URL_TEMPLATE", here + "/{repo_id}/resolve/{revision}/{filename}")
         monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "cache"))
         monkeypatch.setattr(constants, "HF_HUB_DISABLE_XET", True)
         yield server
