@@ -13,6 +13,7 @@ Rooms, in the order in which a newcomer reads them:
     jaxseg.ops          the array functions under the networks
     jaxseg.inference    trained networks on images of any size
     jaxseg.visualize    pictures
+    jaxseg.weights      published weights in, ours out
 """
 
 from jaxseg.config import Config

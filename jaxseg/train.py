@@ -24,6 +24,7 @@ EXAMPLE = """examples:
   python -m jaxseg.train --config configs/setr.py
   python -m jaxseg.train --config configs/unet.py:camvid --set data.root=~/data/CamVid --set steps=2000
   python -m jaxseg.train --config configs/fcn.py:scenes-16s --init runs/fcn-scenes-32s
+  python -m jaxseg.train --config configs/deeplab_v3.py --init resnet50.pth
 The same command again goes on from the last checkpoint."""
 
 
@@ -33,7 +34,7 @@ def train(config: Config, workdir: Path, init: str | None = None) -> dict[str, A
     Args:
         config: of the run.
         workdir: takes config.json, checkpoints, TensorBoard files, pictures and, at the end, scores.json.
-        init: the run whose parameters a new run starts from, as :func:`jaxseg.warm_start.from_run` takes it.
+        init: the run or the weights that a new run starts from, as :func:`jaxseg.warm_start.start` takes it.
 
     Returns:
         The scores on the evaluation split after the last step.
@@ -87,7 +88,7 @@ def open_data(config: Config) -> tuple[Any, Any]:
 
 def _begin(config: Config, state: TrainState, init: str | None) -> TrainState:
     if init is not None:
-        return _warm(state, init)
+        return _warm(config, state, init)
     if children(config.objective).get("frozen_batch_norm"):
         raise InputError(
             "objective.frozen_batch_norm=True, and this run starts from nothing: its statistics would stay those of the "
@@ -96,10 +97,10 @@ def _begin(config: Config, state: TrainState, init: str | None) -> TrainState:
     return state
 
 
-def _warm(state: TrainState, init: str) -> TrainState:
-    state, found = warm_start.from_run(state, init)
+def _warm(config: Config, state: TrainState, init: str) -> TrainState:
+    state, report = warm_start.start(state, init, config.model, config.normalise)
     if jax.process_index() == 0:
-        console.status.print(f"init         {init}: " + found.report().replace("\n", "\n             "))
+        console.status.print(f"init         {init}: " + report.replace("\n", "\n             "), markup=False)
     return state
 
 
@@ -178,7 +179,9 @@ def command_line() -> argparse.ArgumentParser:
     parser.add_argument("--set", action="append", default=[], metavar="PATH=VALUE", help="override a field; may be repeated")
     parser.add_argument("--workdir", type=Path, help="default: runs/<config>-<recipe>")
     parser.add_argument(
-        "--init", metavar="RUN[:STEP]", help="start from another run's parameters, as far as they fit; what was taken is listed"
+        "--init",
+        metavar="RUN[:STEP]|FILE|hf://OWNER/REPO",
+        help="start from another run's parameters or from published weights, as far as they fit; what was taken is listed",
     )
     parser.add_argument("--show-data", action="store_true", help="draw what the augmentation does, and stop")
     sharding.add_process_flags(parser)

@@ -4,11 +4,12 @@ import numpy as np
 import optax
 import pytest
 
-from jaxseg import sharding, warm_start
+from jaxseg import sharding, warm_start, weights
 from jaxseg.checkpoints import Checkpoints
 from jaxseg.errors import InputError
 from jaxseg.models import FCN16s, FCN32s, UNet
 from jaxseg.models.backbones import VGG16
+from jaxseg.ops.normalise import CAFFE
 from jaxseg.step import create_state
 
 THIN = VGG16(batch_norm=True, widths=(1, 1, 2, 2, 2))
@@ -77,3 +78,28 @@ def test_a_folder_that_is_no_run_is_refused(tmp_path):
 def test_a_step_that_is_not_there_is_refused(coarse):
     with pytest.raises(InputError, match="There is no checkpoint '7'"):
         warm_start.from_run(make_state(UNet(num_classes=2, width=2, depth=1), seed=0), f"{coarse[0]}:7")
+
+
+def test_published_weights_start_a_run_too(tmp_path):
+    model = FCN32s(num_classes=2, backbone=THIN, fc_features=None)
+    given = make_state(THIN, seed=1).variables
+    weights.save(given, tmp_path / "vgg.safetensors", model=THIN, source="torchvision")
+    state = make_state(model, seed=2, ema=True)
+    started, report = warm_start.start(state, str(tmp_path / "vgg.safetensors"), model, CAFFE)
+    for part, want in (("params", started.params), ("params", started.ema), ("batch_stats", started.model_state["batch_stats"])):
+        for a, b in zip(jax.tree.leaves(want["backbone"]), jax.tree.leaves(given[part])):
+            np.testing.assert_array_equal(a, b)
+    np.testing.assert_array_equal(started.params["upscore_final"], state.params["upscore_final"])
+    assert jax.tree.leaves(started.params)[0].sharding.mesh == state.step.sharding.mesh
+    assert report.startswith("VGG16 of torchvision\n")
+    assert '--set "normalise.mean=(0.485, 0.456, 0.406,)"' in report
+
+
+def test_a_run_is_still_a_run(coarse):
+    state = make_state(FCN32s(num_classes=2, backbone=THIN, fc_features=3), seed=2)
+    _, report = warm_start.start(state, str(coarse[0]), None, CAFFE)
+    assert report.endswith("arrays taken")
+    with pytest.raises(InputError, match=r"There is no file missing\.pth"):
+        warm_start.start(state, "missing.pth", None, CAFFE)
+    with pytest.raises(InputError, match=r"holds no run of jaxseg.* or a file of weights \(\.safetensors"):
+        warm_start.start(state, "missing", None, CAFFE)

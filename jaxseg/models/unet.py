@@ -10,6 +10,7 @@ Differs from the paper:
     - ``padding="same"`` is the default, so that the logits have the image's size; ``padding="valid"`` is the paper's.
       Training then compares the logits with the central part of the label, and prediction tiles the image (Figure 2).
     - Batch normalisation can be switched on; the paper has none, and networks trained from scratch on colour images want it.
+    - ``up_relu``: the authors' released networks have a ReLU behind every up-convolution, of which the paper says nothing.
     - The paper places dropout "at the end of the contracting path" and does not give its rate; here 0.5, on the bottom map.
 """
 
@@ -65,6 +66,7 @@ class UNet(nn.Module):
         padding: ``"same"``, or ``"valid"`` as in the paper (572 x 572 in, 388 x 388 out).
         batch_norm: batch normalisation after every 3x3 convolution.
         dropout: rate at the end of the contracting path.
+        up_relu: ReLU after every up-convolution.
         dtype: compute dtype; logits are float32 all the same.
     """
 
@@ -74,6 +76,7 @@ class UNet(nn.Module):
     padding: str = "same"
     batch_norm: bool = False
     dropout: float = 0.5
+    up_relu: bool = False
     dtype: Any = jnp.float32
 
     @nn.compact
@@ -96,6 +99,7 @@ class UNet(nn.Module):
         for level in reversed(range(self.depth)):
             features = self.width * 2**level
             x = ConvTranspose(features, kernel_size=2, strides=2, dtype=self.dtype, name=f"up{level}")(x)
+            x = nn.relu(x) if self.up_relu else x
             x = jnp.concatenate([ops.centre_crop(skips[level], (x.shape[1], x.shape[2])), x], axis=-1)
             x = DoubleConv(features, margin, self.batch_norm, self.dtype, name=f"expand{level}")(x, train=train)
         logits = Conv(self.num_classes, kernel_size=1, dtype=self.dtype, name="classifier")(x).astype(jnp.float32)

@@ -11,7 +11,8 @@ Differs from the paper:
       authors' code for segmentation a window's extension comes after the norm, and its tokens are seen like others.
     - ``shrink_window``: on a map no longer than a window the code for segmentation still extends and shifts it, which is the
       default. The code for classification, which takes squares, makes it one window of the map's own size, unshifted; here so
-      side by side.
+      side by side. torchvision's extends it, but does not shift it: ``shift_small=False``.
+    - timm shifts a map before it extends it, and so differs where windows do not tile the map; the authors extend it first.
     - Backbone: each stage's map passes a norm of its own before it is given out, as in the authors' code for segmentation.
 """
 
@@ -52,6 +53,7 @@ class SwinBlock(nn.Module):
         window: side of the windows.
         shifted: whether by half a window.
         shrink_window: whether a side of the map that is no longer than the window is the window's, and unshifted.
+        shift_small: whether a side that is no longer than the window is shifted like others, where windows do not shrink.
         dropout: rate in the feed-forward and after the attention.
         attention_dropout: rate of the attention weights.
         drop_path: probability of dropping each of the two branches, per image.
@@ -66,6 +68,7 @@ class SwinBlock(nn.Module):
     dropout: float = 0.0
     attention_dropout: float = 0.0
     drop_path: float = 0.0
+    shift_small: bool = True
     dtype: Any = jnp.float32
 
     @nn.compact
@@ -101,7 +104,8 @@ class SwinBlock(nn.Module):
         """Return the window's sides and the shift, rows first."""
         by = self.window // 2 if self.shifted else 0
         if not self.shrink_window:
-            return (self.window, self.window), (by, by)
+            down, right = (by if self.shift_small or side > self.window else 0 for side in size)
+            return (self.window, self.window), (down, right)
         (rows, columns), (down, right) = zip(*((self.window, by) if side > self.window else (side, 0) for side in size))
         return (rows, columns), (down, right)
 
@@ -139,6 +143,7 @@ class Swin(nn.Module):
         patch_norm: whether patches are normalised after their embedding.
         output_norms: whether each stage's map is normalised before it is given out.
         shrink_window: see the top of this module.
+        shift_small: see the top of this module.
         dropout: rate in the blocks and after the embedding.
         attention_dropout: rate of the attention weights.
         drop_path: probability of dropping a branch in the last block; it rises linearly from 0 in the first.
@@ -155,6 +160,7 @@ class Swin(nn.Module):
     patch_norm: bool = True
     output_norms: bool = True
     shrink_window: bool = False
+    shift_small: bool = True
     dropout: float = 0.0
     attention_dropout: float = 0.0
     drop_path: float = 0.2
@@ -205,6 +211,7 @@ class Swin(nn.Module):
                     self.dropout,
                     self.attention_dropout,
                     next(rates),
+                    self.shift_small,
                     dtype=self.dtype,
                     name=f"stage{stage}_block{i + 1}",
                 )

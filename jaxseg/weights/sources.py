@@ -1,0 +1,6 @@
+"""All kinds of files that are known, in the order in which they are tried: a whole network before its parts."""
+
+from jaxseg.weights import caffe, timm, torchvision
+from jaxseg.weights.formats import Format
+
+FORMATS: tuple[Format, ...] = (*torchvision.FORMATS, *timm.FORMATS, *caffe.FORMATS)
