@@ -85,6 +85,10 @@ def _read_zip(path: Path) -> Any:
             raise InputError(
                 f"{path} is a zip archive, but no state dict of PyTorch. A TorchScript file must be saved anew as one."
             )
+        if any(info.compress_type != zipfile.ZIP_STORED for info in archive.infolist()):
+            raise InputError(
+                f"{path} is compressed, which torch.save never does, and could unpack to any size. Save it anew as safetensors."
+            )
         folder = found[0].removesuffix("data.pkl")
         if f"{folder}byteorder" in archive.namelist() and archive.read(f"{folder}byteorder") != b"little":
             raise InputError(f"{path} was written on a big-endian machine: save it anew as safetensors.")
@@ -103,6 +107,8 @@ def _read_row(path: Path, file: Any) -> Any:
     wanted: dict[str, tuple[Any, int, Storage]] = {}
 
     def fetch(kind: Any, key: str, count: int) -> Storage:
+        if not 0 <= count * kind.itemsize <= path.stat().st_size:
+            raise InputError(f"{path} names a storage of {count} values, more than the whole file holds. Is it damaged?")
         if key not in wanted:
             wanted[key] = (kind, count, Storage(np.zeros(count, kind)))
         return wanted[key][2]

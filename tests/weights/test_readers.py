@@ -117,6 +117,19 @@ def test_the_old_form(tmp_path):
     np.testing.assert_array_equal(readers.read(tmp_path / "old.pth").arrays["w"], [[0, 1], [2, 3]])
 
 
+def test_files_that_would_become_any_size_are_refused(tmp_path):
+    storage = Stored("storage", Global("torch", "FloatStorage"), "12", "cpu", 10**15, None)
+    parts = [torch_files.MAGIC, 1001, {"little_endian": True}, {"w": tensor(storage, 0, (2, 2), (2, 1))}, ["12"]]
+    (tmp_path / "old.pth").write_bytes(b"".join(pickled(part) for part in parts))
+    with pytest.raises(InputError, match=r"names a storage of 1000000000000000 values, more than the whole file holds"):
+        readers.read(tmp_path / "old.pth")
+    with zipfile.ZipFile(tmp_path / "bomb.pth", "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("x/data.pkl", pickled({}))
+        archive.writestr("x/data/0", bytes(10**6))
+    with pytest.raises(InputError, match=r"is compressed, which torch.save never does.* Save it anew as safetensors"):
+        readers.read(tmp_path / "bomb.pth")
+
+
 class Evil:
     def __reduce__(self):
         return os.system, ("touch executed",)
