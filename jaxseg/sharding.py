@@ -1,6 +1,8 @@
 """Where arrays live: the mesh over all devices, the split of a batch along it, and what one process of several does."""
 
 import argparse
+import signal
+import threading
 
 import jax
 import numpy as np
@@ -10,7 +12,9 @@ from jaxtyping import PyTree
 from jaxseg.errors import InputError
 
 
-def join_processes(coordinator: str | None = None, num_processes: int | None = None, process_id: int | None = None) -> None:
+def join_processes(
+    coordinator: str | None = None, num_processes: int | None = None, process_id: int | None = None, timeout: int = 300
+) -> None:
     """Join the other processes of a job that spans hosts; call it before anything else touches a device.
 
     Without arguments JAX finds them itself on Cloud TPU pods, SLURM, Open MPI and Kubernetes.
@@ -19,17 +23,26 @@ def join_processes(coordinator: str | None = None, num_processes: int | None = N
         coordinator: ``host:port`` of process 0.
         num_processes: in all.
         process_id: of this one, from 0.
+        timeout: seconds to wait for the others.
 
     Raises:
-        InputError: where nothing says who the others are.
+        InputError: where nothing says who the others are, or they do not come.
     """
     try:
-        jax.distributed.initialize(coordinator, num_processes, process_id)
+        jax.distributed.initialize(coordinator, num_processes, process_id, initialization_timeout=timeout)
+    except jax.errors.JaxRuntimeError as error:
+        raise InputError(
+            f"The processes of this job do not come together within {timeout} s ({str(error).splitlines()[0][:200]}). Start "
+            "all of them, each with its own --process-id and the same --coordinator, at which the others must reach process 0."
+        ) from error
     except ValueError as error:
         raise InputError(
             f"This machine does not say which processes belong together ({error}) "
             "Outside Cloud TPU, SLURM, Open MPI and Kubernetes, give --coordinator HOST:PORT, --num-processes and --process-id."
         ) from error
+    # JAX swallows SIGTERM from here on, for an agreement that is not used; see jaxseg.interruption.
+    if threading.current_thread() is threading.main_thread():
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
 
 
 def device_mesh(batch_size: int, devices: list[jax.Device] | None = None, *, fsdp: int = 1, accumulate: int = 1) -> Mesh:
@@ -98,6 +111,12 @@ def add_process_flags(parser: argparse.ArgumentParser) -> None:
 
 
 def join_from_flags(args: argparse.Namespace) -> None:
-    """Join the other processes if the flags say that there are any."""
+    """Join the other processes if the flags say that there are any.
+
+    Raises:
+        InputError: if a flag is given that means nothing without another.
+    """
+    if args.coordinator is None and not args.distributed and (args.num_processes is not None or args.process_id is not None):
+        raise InputError("--num-processes and --process-id need --coordinator HOST:PORT, or --distributed where JAX finds it.")
     if args.distributed or args.coordinator is not None:
         join_processes(args.coordinator, args.num_processes, args.process_id)
