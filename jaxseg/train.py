@@ -185,18 +185,13 @@ def _introduce(config: Config, workdir: Path, state: TrainState, training: int, 
         f"{len(config.data.class_names)} classes"
     )
     say(f"run          {workdir}, {config.steps} steps of {config.batch_size} at {config.crop_size[0]} x {config.crop_size[1]}")
-<<<<<<< HEAD
     if config.parallel.fsdp > 1:
         (workdir / "sharding.txt").write_text("\n".join(layout.lines) + "\n")
         say(f"sharding     {layout.summary}; which: {workdir / 'sharding.txt'}")
-    if state.step:
-        say(f"resuming     after step {int(state.step)}")
-=======
     if jax.process_count() > 1:
         say("processes    if one ends, all end; the same commands again go on from the last checkpoint")
-    if start:
-        say(f"resuming     after step {start}")
->>>>>>> 1a21d9a (Runs that are interrupted lose nothing: checksums of checkpoints, damaged ones set aside, signals that save, processes that agree)
+    if state.step:
+        say(f"resuming     after step {int(state.step)}")
 
 
 def show_data(config: Config, workdir: Path) -> Path:

@@ -77,3 +77,18 @@ def test_a_folder_that_is_no_run_is_refused(tmp_path):
 def test_a_step_that_is_not_there_is_refused(coarse):
     with pytest.raises(InputError, match="There is no checkpoint '7'"):
         warm_start.from_run(make_state(UNet(num_classes=2, width=2, depth=1), seed=0), f"{coarse[0]}:7")
+
+
+def test_another_number_of_classes_takes_all_but_the_classifier_and_lists_it(coarse):
+    """What fine-tuning on other classes begins with."""
+    _, given = coarse
+    state = make_state(FCN32s(num_classes=5, backbone=THIN, fc_features=3), seed=2)
+    started, found = warm_start.from_run(state, str(coarse[0]))
+    assert found.report().splitlines() == [
+        f"{len(found.taken)} arrays taken",
+        "initial, for they have another shape: score_fr (1, 1, 3, 2) -> (1, 1, 3, 5), score_fr (2,) -> (5,), "
+        "upscore_final (64, 64, 2, 2) -> (64, 64, 5, 5)",
+    ]
+    for want, got in zip(jax.tree.leaves(given.params["backbone"]), jax.tree.leaves(started.params["backbone"])):
+        np.testing.assert_array_equal(want, got)
+    np.testing.assert_array_equal(started.params["score_fr"]["kernel"], state.params["score_fr"]["kernel"])
