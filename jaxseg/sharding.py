@@ -9,12 +9,11 @@ import numpy as np
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 from jaxtyping import PyTree
 
+from jaxseg.console import status
 from jaxseg.errors import InputError
 
 
-def join_processes(
-    coordinator: str | None = None, num_processes: int | None = None, process_id: int | None = None, timeout: int = 300
-) -> None:
+def join_processes(coordinator: str | None = None, num_processes: int | None = None, process_id: int | None = None) -> None:
     """Join the other processes of a job that spans hosts; call it before anything else touches a device.
 
     Without arguments JAX finds them itself on Cloud TPU pods, SLURM, Open MPI and Kubernetes.
@@ -23,18 +22,12 @@ def join_processes(
         coordinator: ``host:port`` of process 0.
         num_processes: in all.
         process_id: of this one, from 0.
-        timeout: seconds to wait for the others.
 
     Raises:
-        InputError: where nothing says who the others are, or they do not come.
+        InputError: where nothing says who the others are. If they do not come within 300 s, JAX ends the process.
     """
     try:
-        jax.distributed.initialize(coordinator, num_processes, process_id, initialization_timeout=timeout)
-    except jax.errors.JaxRuntimeError as error:
-        raise InputError(
-            f"The processes of this job do not come together within {timeout} s ({str(error).splitlines()[0][:200]}). Start "
-            "all of them, each with its own --process-id and the same --coordinator, at which the others must reach process 0."
-        ) from error
+        jax.distributed.initialize(coordinator, num_processes, process_id)
     except ValueError as error:
         raise InputError(
             f"This machine does not say which processes belong together ({error}) "
@@ -118,5 +111,9 @@ def join_from_flags(args: argparse.Namespace) -> None:
     """
     if args.coordinator is None and not args.distributed and (args.num_processes is not None or args.process_id is not None):
         raise InputError("--num-processes and --process-id need --coordinator HOST:PORT, or --distributed where JAX finds it.")
+    if args.coordinator is not None:
+        status.print(
+            f"processes    process {args.process_id} of {args.num_processes} waits up to 300 s for 0 at {args.coordinator}"
+        )
     if args.distributed or args.coordinator is not None:
         join_processes(args.coordinator, args.num_processes, args.process_id)

@@ -64,7 +64,9 @@ def train(config: Config, workdir: Path, init: str | None = None) -> dict[str, A
 
             if start and _is_evaluated(config, start) and not checkpoints.is_ranked(start):
                 score()  # the run ended in this evaluation
-            batches = _batches(config, examples, start, processes.own_rows(sharding.batch_split(training.mesh), config.batch_size))
+            batches = _batches(
+                config, examples, start, processes.own_rows(sharding.batch_split(training.mesh), config.batch_size)
+            )
             for step, batch in signals.until_received(zip(range(start + 1, config.steps + 1), batches)):
                 names = batch.pop("name")
                 state, scalars = training.update(state, batch)

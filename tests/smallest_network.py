@@ -15,7 +15,7 @@ class SmallestNetwork(nn.Module):
     @nn.compact
     def __call__(self, image, *, train=False):
         """Return logits."""
-        x = nn.Conv(4, (3, 3), name="conv")(image)
+        x = nn.Conv(4, (3, 3), use_bias=False, name="conv")(image)
         x = nn.relu(nn.BatchNorm(use_running_average=not train, momentum=0.9, name="norm")(x))
         x = nn.Dropout(0.2, deterministic=not train)(x)
         return nn.Conv(self.num_classes, (1, 1), name="classifier")(x)

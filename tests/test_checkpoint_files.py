@@ -13,7 +13,10 @@ from jaxseg.checkpoints import Checkpoints
 from jaxseg.errors import InputError
 from jaxseg.step import TrainState
 
-STATE = TrainState(jnp.int32(0), {"kernel": jnp.arange(300.0)}, {}, {"mean": jnp.ones(300)}, None)
+
+def state_at(step):
+    params, moments = {"kernel": jnp.arange(300.0)}, {"mean": jnp.ones(300)}
+    return TrainState(jnp.int32(step), params, {}, moments, None, jnp.int32(0), jnp.int32(0), None)
 
 
 @pytest.fixture(scope="module")
@@ -22,7 +25,7 @@ def written(tmp_path_factory):
     workdir = tmp_path_factory.mktemp("written")
     with Checkpoints(workdir, keep=3) as checkpoints:
         for step in (2, 4, 6):
-            checkpoints.save(TrainState(jnp.int32(step), STATE.params, {}, STATE.opt_state, None))
+            checkpoints.save(state_at(step))
     return workdir / "checkpoints"
 
 
