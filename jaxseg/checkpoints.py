@@ -1,6 +1,14 @@
-"""Checkpoints with Orbax: the latest few and the best by mIoU, written in the background, restored bit for bit."""
+"""Checkpoints with Orbax: the latest few and the best by mIoU, written in the background, verified, restored bit for bit."""
 
+import contextlib
+import dataclasses
+import json
+import logging
 import math
+import os
+import re
+import shutil
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -8,57 +16,146 @@ import jax
 import numpy as np
 import orbax.checkpoint as ocp
 from jaxtyping import PyTree
-from orbax.checkpoint.checkpoint_managers import preservation_policy
 
+from jaxseg import checkpoint_files as files
 from jaxseg.errors import InputError
 from jaxseg.step import TrainState
 
+#: The fields of the state that every format has. One that came later, and is not in an older file, keeps its initial value.
+_ALWAYS = ("step", "params", "model_state", "opt_state", "ema")
+
+#: Name of the file beside the steps that holds the mIoU of those that were evaluated.
+_RANKING = "miou.json"
+
 
 class Checkpoints:
-    """The checkpoints of one run, under ``<workdir>/checkpoints/<step>``.
+    """The checkpoints of one run, under ``<workdir>/checkpoints/<step>``; every process of a job has to call its methods.
 
     The position in the data is the step itself, since batch i depends on (seed, i) alone.
     """
 
     def __init__(self, workdir: Path, keep: int = 2) -> None:
         """Open the run's checkpoints; ``keep`` is the number of latest ones kept besides the best."""
-        policy = preservation_policy.AnyPreservationPolicy(
-            [preservation_policy.LatestN(keep), preservation_policy.BestN(get_metric_fn=_miou, n=1)]
+        self._folder = _folder(workdir)
+        self._saving: int | None = None
+        logging.getLogger("absl").addFilter(_not_of_orbax)
+        self._manager = ocp.CheckpointManager(
+            self._folder,
+            item_handlers={"state": ocp.PyTreeCheckpointHandler()},
+            options=ocp.CheckpointManagerOptions(
+                preservation_policy=_LatestAndBest(self, keep),
+                todelete_subdir=files.DELETED,  # so that a step is there whole or not at all, also while it is deleted
+                async_options=ocp.AsyncOptions(
+                    post_finalization_callback=self._seal,
+                    # Else Orbax's threads wait for folders that could not be made, for 20 minutes.
+                    create_directories_asynchronously=False,
+                ),
+            ),
         )
-        # Without best_fn the metrics would be forgotten when the run is resumed.
-        options = ocp.CheckpointManagerOptions(preservation_policy=policy, best_fn=_miou)
-        self._manager = ocp.CheckpointManager(_folder(workdir), options=options)
+        self._ranking = _read_ranking(self._folder)
 
     def __enter__(self) -> "Checkpoints":
         return self
 
-    def __exit__(self, *_: object) -> None:
-        self._manager.close()
+    def __exit__(self, kind: object, *_: object) -> None:
+        if kind is None:
+            self.wait()
+        elif jax.process_count() > 1:
+            return  # the others, for whom this would wait, may be gone
+        with contextlib.nullcontext() if kind is None else contextlib.suppress(Exception):
+            self._manager.close()
+        self._delete()
+        logging.getLogger("absl").removeFilter(_not_of_orbax)
 
     @property
     def steps(self) -> list[int]:
         """All steps that have a checkpoint, rising."""
         return sorted(self._manager.all_steps())
 
-    def save(self, state: TrainState, miou: float | None = None) -> None:
-        """Save in the background; ``miou`` ranks it. A step that is saved already stays as it is."""
-        metrics = {"miou": -1.0 if miou is None or math.isnan(miou) else float(miou)}
-        self._manager.save(int(state.step), args=ocp.args.Composite(state=ocp.args.StandardSave(state)), metrics=metrics)
+    def save(self, state: TrainState) -> None:
+        """Save in the background. A step that is saved already stays as it is.
+
+        Raises:
+            InputError: if this one, or the one before, could not be written.
+        """
+        self.wait()
+        step = int(state.step)
+        if step in self.steps:
+            return
+        self._saving = step
+        arguments = ocp.args.Composite(state=ocp.args.PyTreeSave(_fields(state)))
+        with self._writing():
+            self._manager.save(step, args=arguments, custom_metadata={"format": files.FORMAT, "jaxseg": files.version()})
+
+    def rank(self, step: int, miou: float) -> None:
+        """Note the mIoU of a step, for :meth:`choose` and for which one is kept; NaN ranks lowest.
+
+        Raises:
+            InputError: if it could not be written.
+        """
+        self._ranking[step] = None if math.isnan(miou) else float(miou)
+        if jax.process_index() == 0:
+            with self._writing():
+                path = self._folder / _RANKING
+                new = path.with_suffix(".new")
+                new.write_text(json.dumps({str(s): m for s, m in sorted(self._ranking.items())}))
+                new.replace(path)
+
+    def is_ranked(self, step: int) -> bool:
+        """Say whether a step was evaluated."""
+        return step in self._ranking
+
+    def check(self) -> None:
+        """Raise what went wrong in the background, without waiting for what still goes on.
+
+        Raises:
+            InputError: if a checkpoint could not be written.
+        """
+        if not self._manager.is_saving_in_progress():
+            self.wait()
 
     def wait(self) -> None:
-        """Return when everything is on disk."""
-        self._manager.wait_until_finished()
+        """Return when everything is on disk.
 
-    def restore(self, like: TrainState, step: int | None = None) -> TrainState:
-        """Restore the whole state onto the devices of ``like``.
+        Raises:
+            InputError: if a checkpoint could not be written.
+        """
+        with self._writing():
+            self._manager.wait_until_finished()
+        self._saving = None
+        self._delete()
+
+    def restore(self, like: TrainState, step: int | None = None, say: Callable[[str], None] = lambda line: None) -> TrainState:
+        """Restore the whole state onto the devices of ``like``: more or fewer than those it was saved from, or another mesh.
 
         Args:
-            like: a state of the same structure and placement; its values are ignored.
+            like: a state of the same structure, placed as wanted. Fields that the checkpoint does not have, because an older
+                jaxseg wrote it, keep the values that they have here.
             step: the latest by default.
+            say: is told, in a line each, which fields are not in the checkpoint, or not in the state.
+
+        Raises:
+            InputError: if the checkpoint is of another network or optimizer, naming arrays that differ, or cannot be read.
         """
         step = self.steps[-1] if step is None else step
-        target = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=x.sharding), like)
-        return self._manager.restore(step, args=ocp.args.Composite(state=ocp.args.StandardRestore(target)))["state"]
+        own = _fields(like)
+        saved = self._saved(step)
+        there = {name for name in own if _leaves(saved.get(name))}
+        here = {name for name in own if _leaves(own[name])}
+        absent = sorted(name for name in here - there if name not in _ALWAYS)
+        idle = sorted(name for name in {*saved} - here if name not in _ALWAYS and _leaves(saved[name]))
+        target = {name: _shapes(own[name]) for name in own if name in here and name not in absent}
+        self._check_fit(step, target, saved)
+        arguments = ocp.args.PyTreeRestore(
+            target, restore_args=ocp.checkpoint_utils.construct_restore_args(target), partial_restore=True
+        )
+        with self._reading(step):
+            found = self._manager.restore(step, args=ocp.args.Composite(state=arguments))["state"]
+        for name in absent:
+            say(f"{name} is not in the checkpoint, written by jaxseg {self._written_by(step)}: it starts anew")
+        for name in idle:
+            say(f"{name} is in the checkpoint, and this run does not use it")
+        return dataclasses.replace(like, **found)
 
     def choose(self, which: str) -> int:
         """Return the step that ``best``, ``latest`` or a number names.
@@ -72,10 +169,101 @@ class Checkpoints:
         if which == "latest":
             return steps[-1]
         if which == "best":
-            return max(steps, key=lambda s: (_miou(self._manager.metrics(s) or {}), s))
+            return max(steps, key=lambda s: (self._miou(s), s))
         if not which.isdecimal() or int(which) not in steps:
             raise InputError(f"There is no checkpoint {which!r}: best, latest, or one of {', '.join(map(str, steps))}.")
         return int(which)
+
+    def host_variables(self, step: int) -> dict[str, PyTree]:
+        """Read what evaluation needs of a step, onto the host; see :func:`restore_variables`.
+
+        Raises:
+            InputError: if the checkpoint is damaged.
+        """
+        problem = files.damage(self._folder / str(step))
+        if problem is not None:
+            others = ", ".join(str(s) for s in self.steps if s != step)
+            raise InputError(
+                f"The checkpoint of step {step} in {self._folder} is damaged: {problem}. "
+                + (f"Take another: --checkpoint with one of {others}." if others else "It is the only one: bring back a copy.")
+            )
+        saved = self._saved(step)
+        params = "ema" if _leaves(saved.get("ema")) else "params"
+        wanted = {name: saved[name] for name in (params, "model_state")}
+        on_host = jax.tree.map(lambda _: ocp.RestoreArgs(restore_type=np.ndarray), wanted)
+        arguments = ocp.args.PyTreeRestore(wanted, restore_args=on_host, partial_restore=True)
+        with self._reading(step):
+            state = self._manager.restore(step, args=ocp.args.Composite(state=arguments))["state"]
+        return {"params": state[params], **(state.get("model_state") or {})}
+
+    def _miou(self, step: int) -> float:
+        miou = self._ranking.get(step)
+        return -1.0 if miou is None else miou
+
+    def _saved(self, step: int) -> dict[str, Any]:
+        with self._reading(step):
+            return dict(self._manager.item_metadata(step)["state"].tree)
+
+    def _seal(self) -> None:
+        """Write the checksums; Orbax calls this in process 0 when a step is complete and has its temporary name still."""
+        (folder,) = self._folder.glob(f"{self._saving}.orbax-checkpoint-tmp*")
+        files.write_checksums(folder)
+
+    def _delete(self) -> None:
+        """Delete the steps that are not kept, which Orbax has moved away in one stroke each."""
+        if jax.process_index() == 0:
+            shutil.rmtree(self._folder / files.DELETED, ignore_errors=True)
+
+    def _check_fit(self, step: int, target: dict[str, Any], saved: dict[str, Any]) -> None:
+        want = _leaves(target)
+        have = _leaves({name: saved.get(name) for name in target})
+        lines = [f"{name} {want[name]} is not in the checkpoint" for name in want if name not in have]
+        lines += [f"{name} {have[name]} is not in this run" for name in have if name not in want]
+        lines += [f"{name} is {have[name]}, and {want[name]} here" for name in want if have.get(name, want[name]) != want[name]]
+        if lines:
+            more = f"\n  and {len(lines) - 5} more" if len(lines) > 5 else ""
+            raise InputError(
+                f"The checkpoint of step {step} in {self._folder}, written by jaxseg {self._written_by(step)}, is of another "
+                "network or optimizer:\n  " + "\n  ".join(lines[:5]) + more + "\nGive another --workdir. "
+                f"What fits of its parameters can begin a new run: --init {self._folder.parent}."
+            )
+
+    def _written_by(self, step: int) -> str:
+        number, version = files.format_of(self._folder / str(step))
+        return f"{version}, format {number}"
+
+    @contextlib.contextmanager
+    def _reading(self, step: int) -> Iterator[None]:
+        try:
+            yield
+        except InputError:
+            raise
+        except Exception as error:  # Orbax raises anything on files that it cannot read
+            raise InputError(
+                f"The checkpoint of step {step} in {self._folder} cannot be read ({str(error).splitlines()[0][:200]}). "
+                "Give another --workdir, or start the same command again if the disk was out of reach."
+            ) from error
+
+    @contextlib.contextmanager
+    def _writing(self) -> Iterator[None]:
+        """Turn what a disk that is full, gone or read-only makes Orbax raise into the user's error."""
+        try:
+            yield
+        except (OSError, ValueError) as error:
+            problem = _storage_problem(error)
+            if problem is None:
+                raise
+            failed, self._saving = self._saving, None
+            good = [s for s in files.steps(self._folder) if s != failed]
+            last = f"The last good one is step {good[-1]}; it stays." if good else "There is no earlier one."
+            with contextlib.suppress(OSError):
+                megabytes = files.size(self._folder / str(good[-1])) / 1e6 if good else 0
+                room = shutil.disk_usage(self._folder).free / 1e6
+                last += f" One takes {megabytes:,.1f} MB, and {room:,.1f} MB are free." if good else f" {room:,.1f} MB are free."
+            raise InputError(
+                f"The checkpoint of step {failed} cannot be written to {self._folder}: {problem}. {last} "
+                "Make room, or the folder writable, and give the same command again: it goes on from there."
+            ) from error
 
 
 def restore_variables(workdir: Path, which: str = "best") -> tuple[dict[str, PyTree], int]:
@@ -89,24 +277,68 @@ def restore_variables(workdir: Path, which: str = "best") -> tuple[dict[str, PyT
         The network's variables, NumPy arrays, and the step.
 
     Raises:
-        InputError: if there is no such checkpoint.
+        InputError: if there is no such checkpoint, or it is damaged.
     """
     with Checkpoints(workdir) as checkpoints:
         step = checkpoints.choose(which)
-    handlers = {"state": ocp.PyTreeCheckpointHandler()}
-    with ocp.CheckpointManager(_folder(workdir), item_handlers=handlers) as manager:
-        saved = manager.item_metadata(step)["state"].tree
-        params = "ema" if saved.get("ema") else "params"
-        wanted = {name: saved[name] for name in (params, "model_state")}
-        on_host = jax.tree.map(lambda _: ocp.RestoreArgs(restore_type=np.ndarray), wanted)
-        arguments = ocp.args.PyTreeRestore(wanted, restore_args=on_host, partial_restore=True)
-        state = manager.restore(step, args=ocp.args.Composite(state=arguments))["state"]
-    return {"params": state[params], **(state.get("model_state") or {})}, step
+        return checkpoints.host_variables(step), step
+
+
+class _LatestAndBest:
+    """Orbax's question which steps to keep, answered by this run's ranking."""
+
+    def __init__(self, checkpoints: Checkpoints, latest: int) -> None:
+        self._checkpoints, self._latest = checkpoints, latest
+
+    def should_preserve(self, checkpoints: Sequence[Any], *, context: Any) -> Sequence[bool]:
+        steps = [checkpoint.step for checkpoint in checkpoints]
+        kept = {*steps[-self._latest :], max(steps, key=lambda s: (self._checkpoints._miou(s), s), default=None)}
+        return [step in kept for step in steps]
 
 
 def _folder(workdir: Path) -> Path:
     return (workdir / "checkpoints").absolute()
 
 
-def _miou(metrics: Any) -> float:
-    return float(metrics.get("miou", -1.0))
+def _fields(state: TrainState) -> dict[str, Any]:
+    return {field.name: getattr(state, field.name) for field in dataclasses.fields(state)}
+
+
+def _shapes(tree: PyTree) -> PyTree:
+    return jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=x.sharding), tree)
+
+
+def _leaves(tree: PyTree) -> dict[str, tuple[int, ...]]:
+    """Return the shape of every array by its path, the same for a tuple and what Orbax makes of it."""
+    paths = jax.tree_util.tree_leaves_with_path(tree, is_leaf=lambda node: hasattr(node, "shape"))
+    return {"/".join(_key(entry) for entry in path): tuple(leaf.shape) for path, leaf in paths if hasattr(leaf, "shape")}
+
+
+def _key(entry: Any) -> str:
+    return str(next(getattr(entry, name) for name in ("key", "idx", "name") if hasattr(entry, name)))
+
+
+def _read_ranking(folder: Path) -> dict[int, float | None]:
+    """Read the mIoU of each step; of steps of format 1, from the file that Orbax kept in the step itself."""
+    ranking: dict[int, float | None] = {}
+    for step in files.steps(folder):
+        with contextlib.suppress(OSError, ValueError, KeyError):
+            miou = json.loads((folder / str(step) / "metrics" / "metrics").read_text())["miou"]
+            if miou >= 0:
+                ranking[step] = miou
+    with contextlib.suppress(OSError, ValueError):  # without it, the latest is the best until the next evaluation
+        ranking.update({int(step): miou for step, miou in json.loads((folder / _RANKING).read_text()).items()})
+    return ranking
+
+
+def _storage_problem(error: Exception) -> str | None:
+    """Return what the operating system says of a disk in an error of Python or of TensorStore, else ``None``."""
+    if isinstance(error, OSError):
+        return error.strerror
+    code = re.search(r"os_error_code='(\d+)'", str(error))
+    return os.strerror(int(code.group(1))) if code else None
+
+
+def _not_of_orbax(record: logging.LogRecord) -> bool:
+    """Leave out what Orbax logs: tracebacks of errors that it raises as well, and remarks that are no user's business."""
+    return f"{os.sep}orbax{os.sep}" not in record.pathname

@@ -2,9 +2,12 @@
 
 import argparse
 import contextlib
+import errno
 import os
+import shlex
 import sys
-from collections.abc import Iterator
+import traceback
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +16,9 @@ import numpy as np
 from rich.console import Console
 from rich.table import Table
 
+from jaxseg import processes
 from jaxseg.errors import InputError
+from jaxseg.interruption import Interrupted
 
 #: Progress, settings and hints.
 status = Console(stderr=True, highlight=False, soft_wrap=True)
@@ -23,19 +28,42 @@ results = Console(highlight=False, soft_wrap=True)
 
 
 @contextlib.contextmanager
-def reporting_errors() -> Iterator[None]:
-    """Print an :class:`InputError` anywhere below as one message and exit with code 1; leave bugs their traceback."""
+def reporting_errors(command: Sequence[str] = ()) -> Iterator[None]:
+    """Print an :class:`InputError` anywhere below as one message and exit with code 1; leave bugs their traceback.
+
+    A run that a signal ended exits with 128 and the signal's number, after a line that says how to go on.
+
+    Args:
+        command: the module and its arguments, to be shown as what goes on.
+    """
     try:
         yield
+    except Interrupted as stop:
+        if jax.process_index() == 0:
+            status.print(f"{stop} Go on with\n  {_escape(shlex.join(['python', '-m', *command]))}")
+        sys.exit(stop.exit_status)
     except KeyboardInterrupt:
         status.print("Interrupted. The same command goes on from the last checkpoint.")
-        sys.exit(130)
+        processes.leave(130)
     except Exception as error:
-        cause = _input_error(error)
+        cause = _input_error(error) or processes.lost_process(error) or _full_disk(error)
         if cause is None:
-            raise
-        status.print(f"[bold red]Error:[/] {_escape(str(cause))}")
-        sys.exit(1)
+            if not jax.distributed.is_initialized():
+                raise
+            traceback.print_exc()
+        else:
+            status.print(f"[bold red]Error:[/] {_escape(str(cause))}")
+        processes.leave(1)
+
+
+def _full_disk(error: BaseException) -> InputError | None:
+    """Return what to tell the user where a file could not be written, for the disk is full or read-only, else ``None``."""
+    if not isinstance(error, OSError) or error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EFBIG):
+        return None
+    return InputError(
+        f"{error.filename or 'A file'} cannot be written: {error.strerror}. Make room there, and give the "
+        "same command again: it goes on from the last checkpoint."
+    )
 
 
 def _input_error(error: BaseException | None) -> InputError | None:

@@ -1,12 +1,15 @@
 """Where arrays live: the mesh over all devices, the split of a batch along it, and what one process of several does."""
 
 import argparse
+import signal
+import threading
 
 import jax
 import numpy as np
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 from jaxtyping import PyTree
 
+from jaxseg.console import status
 from jaxseg.errors import InputError
 
 
@@ -21,7 +24,7 @@ def join_processes(coordinator: str | None = None, num_processes: int | None = N
         process_id: of this one, from 0.
 
     Raises:
-        InputError: where nothing says who the others are.
+        InputError: where nothing says who the others are. If they do not come within 300 s, JAX ends the process.
     """
     try:
         jax.distributed.initialize(coordinator, num_processes, process_id)
@@ -30,6 +33,9 @@ def join_processes(coordinator: str | None = None, num_processes: int | None = N
             f"This machine does not say which processes belong together ({error}) "
             "Outside Cloud TPU, SLURM, Open MPI and Kubernetes, give --coordinator HOST:PORT, --num-processes and --process-id."
         ) from error
+    # JAX swallows SIGTERM from here on, for an agreement that is not used; see jaxseg.interruption.
+    if threading.current_thread() is threading.main_thread():
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
 
 
 def device_mesh(batch_size: int, devices: list[jax.Device] | None = None, *, fsdp: int = 1, accumulate: int = 1) -> Mesh:
@@ -98,6 +104,16 @@ def add_process_flags(parser: argparse.ArgumentParser) -> None:
 
 
 def join_from_flags(args: argparse.Namespace) -> None:
-    """Join the other processes if the flags say that there are any."""
+    """Join the other processes if the flags say that there are any.
+
+    Raises:
+        InputError: if a flag is given that means nothing without another.
+    """
+    if args.coordinator is None and not args.distributed and (args.num_processes is not None or args.process_id is not None):
+        raise InputError("--num-processes and --process-id need --coordinator HOST:PORT, or --distributed where JAX finds it.")
+    if args.coordinator is not None:
+        status.print(
+            f"processes    process {args.process_id} of {args.num_processes} waits up to 300 s for 0 at {args.coordinator}"
+        )
     if args.distributed or args.coordinator is not None:
         join_processes(args.coordinator, args.num_processes, args.process_id)

@@ -1,13 +1,15 @@
 """Train a network: ``python -m jaxseg.train --config configs/setr.py``."""
 
 import argparse
+import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import jax
 import numpy as np
 
-from jaxseg import console, device_augment, sharding, visualize, warm_start, workdirs
+from jaxseg import checkpoint_files, console, device_augment, processes, sharding, visualize, warm_start, workdirs
 from jaxseg.checkpoints import Checkpoints
 from jaxseg.compilation import compile_training
 from jaxseg.config import Config, load
@@ -15,6 +17,7 @@ from jaxseg.data.loading import pipeline, train_batches
 from jaxseg.errors import InputError
 from jaxseg.evaluation import evaluate
 from jaxseg.inference import Predictor
+from jaxseg.interruption import Signals
 from jaxseg.override import children
 from jaxseg.parallel import Layout
 from jaxseg.reporting import Report
@@ -25,7 +28,7 @@ EXAMPLE = """examples:
   python -m jaxseg.train --config configs/unet.py:camvid --set data.root=~/data/CamVid --set steps=2000
   python -m jaxseg.train --config configs/fcn.py:scenes-16s --init runs/fcn-scenes-32s
   python -m jaxseg.train --config configs/deeplab_v3.py --init resnet50.pth
-The same command again goes on from the last checkpoint."""
+The same command again goes on from the last checkpoint. Ctrl-C and SIGTERM save one first; a second Ctrl-C does not."""
 
 
 def train(config: Config, workdir: Path, init: str | None = None) -> dict[str, Any]:
@@ -41,32 +44,50 @@ def train(config: Config, workdir: Path, init: str | None = None) -> dict[str, A
 
     Raises:
         InputError: for bad data, a ``workdir`` of another run or one that cannot be written, or a loss that is not finite.
+        Interrupted: after SIGTERM or SIGINT, when the step is done and saved.
     """
     workdirs.open_run(workdir, config)
     examples, validation = open_data(config)
     training, state, schedule = compile_training(config)
+    _look_at_checkpoints(workdir)
     with Checkpoints(workdir, config.keep_checkpoints) as checkpoints:
-        state = checkpoints.restore(state) if checkpoints.steps else _begin(config, state, init)
-        start = int(state.step)
+        state = checkpoints.restore(state, say=_say_of_checkpoints) if checkpoints.steps else _begin(config, state, init)
+        start = step = int(state.step)
         _introduce(config, workdir, state, len(examples), len(validation), training.layout)
         state = training.spread(state)
         scores: dict[str, Any] = {}
-        with Report(config, workdir, schedule, start) as report:
-            for step, batch in zip(range(start + 1, config.steps + 1), _batches(config, examples, start)):
+        with Report(config, workdir, schedule, start) as report, Signals() as signals:
+
+            def score() -> None:
+                with signals.at_once(step, checkpoints.wait):
+                    scores.update(_evaluate(config, training.variables(state), validation, step, report))
+                checkpoints.rank(step, scores["miou"])
+
+            if start and _is_evaluated(config, start) and not checkpoints.is_ranked(start):
+                score()  # the run ended in this evaluation
+            batches = _batches(
+                config, examples, start, processes.own_rows(sharding.batch_split(training.mesh), config.batch_size)
+            )
+            for step, batch in signals.until_received(zip(range(start + 1, config.steps + 1), batches)):
                 names = batch.pop("name")
                 state, scalars = training.update(state, batch)
                 report.add(step, scalars, names)
-                last = step == config.steps
-                evaluating = last or step % config.eval_every == 0
+                evaluating = _is_evaluated(config, step)
                 saving = evaluating or step % config.checkpoint_every == 0
                 if saving or step % config.log_every == 0:
                     report.flush()
-                if evaluating:
-                    scores = _evaluate(config, training.variables(state), validation, step, report)
+                    checkpoints.check()
                 if saving:
-                    checkpoints.save(training.canonical(state), scores.get("miou") if evaluating else None)
+                    checkpoints.save(training.canonical(state))
+                if evaluating:
+                    score()
                 if saving or step == start + 1:
                     report.restart_clock()
+            if step < config.steps:
+                report.flush()
+                checkpoints.save(training.canonical(state))
+                checkpoints.wait()
+                raise signals.interrupted(step)
         checkpoints.wait()
     if not scores:  # the run was finished before
         scores = evaluate(Predictor.of_state(config, training.variables(state)), validation).scores
@@ -84,6 +105,23 @@ def open_data(config: Config) -> tuple[Any, Any]:
         if hasattr(config.data, "check"):
             config.data.check(split)
     return config.data.split("train"), config.data.split(config.eval_split)
+
+
+def _is_evaluated(config: Config, step: int) -> bool:
+    return step == config.steps or step % config.eval_every == 0
+
+
+def _look_at_checkpoints(workdir: Path) -> None:
+    def look() -> None:
+        for line in checkpoint_files.prepare(workdir / "checkpoints").lines:
+            console.status.print(f"checkpoints  {line}")
+
+    processes.on_first(look)
+
+
+def _say_of_checkpoints(line: str) -> None:
+    if jax.process_index() == 0:
+        console.status.print(f"checkpoints  {line}")
 
 
 def _begin(config: Config, state: TrainState, init: str | None) -> TrainState:
@@ -104,7 +142,7 @@ def _warm(config: Config, state: TrainState, init: str) -> TrainState:
     return state
 
 
-def _batches(config: Config, examples: Any, start: int) -> Any:
+def _batches(config: Config, examples: Any, start: int, rows: Sequence[int]) -> Any:
     return train_batches(
         examples,
         batch_size=config.batch_size,
@@ -115,8 +153,7 @@ def _batches(config: Config, examples: Any, start: int) -> Any:
         start=start,
         workers=config.workers,
         cache_mb=config.cache_mb,
-        process_index=jax.process_index(),
-        process_count=jax.process_count(),
+        rows=rows,
     )
 
 
@@ -155,6 +192,8 @@ def _introduce(config: Config, workdir: Path, state: TrainState, training: int, 
     if config.parallel.fsdp > 1:
         (workdir / "sharding.txt").write_text("\n".join(layout.lines) + "\n")
         say(f"sharding     {layout.summary}; which: {workdir / 'sharding.txt'}")
+    if jax.process_count() > 1:
+        say("processes    if one ends, all end; the same commands again go on from the last checkpoint")
     if state.step:
         say(f"resuming     after step {int(state.step)}")
 
@@ -191,7 +230,7 @@ def command_line() -> argparse.ArgumentParser:
 def main(argv: list[str] | None = None) -> None:
     """Run the command line."""
     args = command_line().parse_args(argv)
-    with console.reporting_errors():
+    with console.reporting_errors(["jaxseg.train", *(sys.argv[1:] if argv is None else argv)]):
         sharding.join_from_flags(args)
         console.use_compilation_cache()
         config = load(args.config, args.set)

@@ -3,16 +3,20 @@
 import json
 import os
 import tempfile
+import time
 from pathlib import Path
 from typing import Any
 
 import jax
 
-from jaxseg import describe
+from jaxseg import describe, processes
 from jaxseg.config import Config, import_config, split_spec
 from jaxseg.console import status
 from jaxseg.errors import InputError
 from jaxseg.evaluation import json_scores
+
+#: Seconds until a host may see what another has written to the disk that they share.
+_SHARED_DISK_DELAY = 10.0
 
 
 def default(spec: str) -> Path:
@@ -25,8 +29,21 @@ def open_run(workdir: Path, config: Config) -> None:
     """Make the folder, or check that it holds a run of the same network, and keep the config in it.
 
     Raises:
-        InputError: if the folder cannot be written, or holds a run of another network, naming what differs.
+        InputError: if the folder cannot be written, is not the same for all processes of a job, or holds a run of another
+            network, naming what differs.
     """
+    processes.on_first(lambda: _open(workdir, config))
+    deadline = time.monotonic() + _SHARED_DISK_DELAY
+    while not (workdir / "config.json").is_file():
+        if time.monotonic() > deadline:
+            raise InputError(
+                f"Process {jax.process_index()} does not see {workdir / 'config.json'}, which process 0 has written. "
+                "Give a --workdir on a disk that all hosts share."
+            )
+        time.sleep(0.1)
+
+
+def _open(workdir: Path, config: Config) -> None:
     description = describe.to_json(config)
     file = workdir / "config.json"
     if file.is_file():
@@ -39,8 +56,7 @@ def open_run(workdir: Path, config: Config) -> None:
             )
         for line in changes:
             status.print(f"changed since the run began: {line}")
-    if jax.process_index() == 0:
-        write_json(file, description)
+    write_json(file, description)
 
 
 def finish_run(workdir: Path, config: Config, step: int, scores: dict[str, Any]) -> None:

@@ -11,7 +11,6 @@ import numpy as np
 from jaxseg.data.augment import RandomCrop, Resize
 from jaxseg.data.memory import Remembered
 from jaxseg.data.source import Example
-from jaxseg.errors import InputError
 
 Transform = Callable[[Example, np.random.Generator], Example]
 
@@ -27,13 +26,12 @@ def train_batches(
     start: int = 0,
     workers: int = 0,
     cache_mb: int = 0,
-    process_index: int = 0,
-    process_count: int = 1,
+    rows: Sequence[int] | None = None,
 ) -> Iterator[dict[str, Any]]:
     """Iterate over training batches without end, reshuffled every epoch.
 
     Global batch i is the same for any number of processes, workers and restarts: order and augmentation are drawn from
-    (seed, position), and process p takes rows p, p + n, p + 2n ... of it.
+    (seed, position), and a process of several loads its own rows of it alone.
 
     Args:
         examples: one split of a source.
@@ -45,25 +43,24 @@ def train_batches(
         start: number of the first batch, to go on where a run stopped.
         workers: processes that load; 0 loads in threads.
         cache_mb: megabytes of decoded images that each loading process keeps in memory; no batch depends on it.
-        process_index: of this process.
-        process_count: of the job.
+        rows: of each batch, for this process; all by default. See :func:`jaxseg.processes.own_rows`.
 
     Yields:
         ``image`` ``(b, h, w, c)`` as stored, ``label`` ``(b, h, w)`` uint8, further maps that transforms add, ``name``, and
         ``row`` ``(b,)``, the number of each image in the batch of the whole job.
 
     Raises:
-        InputError: if the batch does not split over the processes, or as the source finds bad files.
+        InputError: as the source finds bad files.
     """
-    if batch_size % process_count:
-        raise InputError(f"batch_size={batch_size} does not split evenly over {process_count} processes.")
     if cache_mb:
         examples, image_size = Remembered(examples, cache_mb * 10**6, image_size), None
     transform = _InTurn(pipeline(image_size, augment, crop_size))
     data = grain.MapDataset.source(examples).seed(seed).shuffle().repeat().random_map(transform)
-    numbered = functools.partial(_stack_numbered, first=process_index, step=process_count)
-    data = data[process_index::process_count].batch(batch_size // process_count, drop_remainder=True, batch_fn=numbered)[start:]
-    iterator = data.to_iter_dataset(grain.ReadOptions(num_threads=4, prefetch_buffer_size=4 * batch_size // process_count))
+    if rows is not None:
+        data = grain.MapDataset.source(_Rows(data, tuple(rows), batch_size))
+    own = tuple(range(batch_size)) if rows is None else tuple(rows)
+    data = data.batch(len(own), drop_remainder=True, batch_fn=functools.partial(_stack_numbered, rows=own))[start:]
+    iterator = data.to_iter_dataset(grain.ReadOptions(num_threads=4, prefetch_buffer_size=4 * len(own)))
     if workers:
         _parse_flags()
         iterator = iterator.mp_prefetch(grain.MultiprocessingOptions(num_workers=workers))
@@ -82,6 +79,22 @@ class _InTurn:
         return example
 
 
+@dataclasses.dataclass(frozen=True)
+class _Rows:
+    """Some rows of every batch of a data set, one after the other."""
+
+    examples: grain.MapDataset
+    rows: tuple[int, ...]
+    batch_size: int
+
+    def __len__(self) -> int:
+        return len(self.examples) // self.batch_size * len(self.rows)
+
+    def __getitem__(self, i: int) -> Any:
+        batch, row = divmod(i, len(self.rows))
+        return self.examples[batch * self.batch_size + self.rows[row]]
+
+
 def pipeline(
     image_size: tuple[int, int] | None, augment: tuple[Transform, ...], crop_size: tuple[int, int]
 ) -> tuple[Transform, ...]:
@@ -96,8 +109,8 @@ def stack(examples: Sequence[Any]) -> dict[str, Any]:
     return {k: [e[k] for e in examples] if k == "name" else np.stack([e[k] for e in examples]) for k in first}
 
 
-def _stack_numbered(examples: Sequence[Any], first: int, step: int) -> dict[str, Any]:
-    return {**stack(examples), "row": np.arange(first, first + step * len(examples), step, dtype=np.int32)}
+def _stack_numbered(examples: Sequence[Any], rows: tuple[int, ...]) -> dict[str, Any]:
+    return {**stack(examples), "row": np.asarray(rows, np.int32)}
 
 
 def eval_batches(

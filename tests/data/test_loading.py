@@ -1,4 +1,5 @@
 from collections.abc import Sequence
+from typing import ClassVar
 
 import numpy as np
 import pytest
@@ -75,20 +76,30 @@ def test_augmentation_is_drawn_anew_every_epoch():
     assert seen[0] != seen[1]
 
 
-def test_processes_share_the_global_batches():
-    whole = take(4, augment=AUGMENT)
-    parts = [take(4, augment=AUGMENT, process_index=p, process_count=2) for p in range(2)]
-    for i in range(4):
-        for p in range(2):
-            assert parts[p][i]["name"] == whole[i]["name"][p::2]
-            np.testing.assert_array_equal(parts[p][i]["image"], whole[i]["image"][p::2])
-            np.testing.assert_array_equal(parts[p][i]["row"], whole[i]["row"][p::2])
+@pytest.mark.parametrize("shares", [((0, 1), (2, 3)), ((0, 2), (1, 3)), ((1,), (0, 2, 3))])
+def test_processes_load_their_own_rows_of_the_global_batches(shares):
+    whole = take(4, augment=AUGMENT, start=2)
+    for rows in shares:
+        part = take(4, augment=AUGMENT, start=2, rows=rows)
+        for i in range(4):
+            assert part[i]["name"] == [whole[i]["name"][row] for row in rows]
+            np.testing.assert_array_equal(part[i]["image"], whole[i]["image"][list(rows)])
+            np.testing.assert_array_equal(part[i]["row"], rows)
     np.testing.assert_array_equal(whole[0]["row"], np.arange(4))
 
 
-def test_refuses_a_batch_that_processes_cannot_share():
-    with pytest.raises(InputError, match=r"batch_size=4 does not split evenly over 3 processes"):
-        take(1, process_count=3)
+def test_a_process_reads_no_rows_of_others():
+    class Counted(Numbered):
+        read: ClassVar[list] = []
+
+        def __getitem__(self, i):
+            self.read.append(i)
+            return super().__getitem__(i)
+
+    batches = train_batches(Counted(40), batch_size=4, crop_size=(4, 4), seed=0, rows=(3,))
+    mine = [next(batches)["name"] for _ in range(3)]
+    assert len(mine[0]) == 1
+    assert len(Counted.read) < 12
 
 
 def test_images_are_resized_before_the_crop():
