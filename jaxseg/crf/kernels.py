@@ -9,7 +9,7 @@ import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, Bool, Float
 
-from jaxseg.crf.lattice import Permutohedral
+from jaxseg.crf.lattice import Lattice, Permutohedral
 from jaxseg.crf.local import Local
 
 
@@ -32,9 +32,12 @@ class Filter(Protocol):
         ...
 
 
-def default_filter() -> Filter:
-    """Return the filter that is fastest here: the lattice, and on TPUs, whose gathers are slow, shifts."""
-    return Local() if jax.default_backend() == "tpu" else Permutohedral()
+def default_filter(normalisation: str = "symmetric") -> Filter:
+    """Return the filter that is fastest here: the lattice, and on TPUs, whose gathers are slow, shifts.
+
+    The lattice is calibrated where no normalisation makes up for the weight that it loses.
+    """
+    return Local() if jax.default_backend() == "tpu" else Permutohedral(calibrated=normalisation == "none")
 
 
 @partial(jax.tree_util.register_dataclass, data_fields=("operator", "before", "after"), meta_fields=())
@@ -71,6 +74,8 @@ def build_kernel(
     # Ones of this image's own: of ones that all images of a batch share, XLA:CPU (JAX 0.10) fails to compile Local's sums.
     ones = 0.0 * jnp.sum(colours, axis=-1, keepdims=True) + 1.0
     before, after = _factors(operator, ones, normalisation)
+    if isinstance(operator, Lattice):  # its shares take the factors, and no pass over the values is made for them
+        return Kernel(operator.scaled(before, after), None, None)
     return Kernel(operator, before, after)
 
 

@@ -73,7 +73,7 @@ def mean_field(
         spatial_compatibility: of the spatial kernel, if it has one of its own.
         mask: which pixels there are, where images are padded. Others neither send nor get messages; their marginals are
             ``softmax(-unary)``, and the rest has those of the image without them.
-        filter: of the bilateral kernel; :func:`default_filter` unless given.
+        filter: of the bilateral kernel; ``default_filter(normalisation)`` unless given.
         spatial_filter: of the spatial kernel.
 
     Raises:
@@ -126,7 +126,7 @@ def mean_field_energy(
         spatial_compatibility = compatibility
     unary, image, mask = jnp.asarray(unary), jnp.asarray(image), None if mask is None else jnp.asarray(mask)
     colours = image.astype(jnp.float32) / sigma_beta
-    filter = default_filter() if filter is None else filter
+    filter = default_filter(normalisation) if filter is None else filter
     bilateral = build_kernel(colours, sigma_alpha, mask, filter=filter, normalisation=normalisation)
     spatial = build_kernel(colours[..., :0], sigma_gamma, mask, filter=spatial_filter, normalisation=normalisation)
     penalties = (_penalty(w1, compatibility, unary.shape[-1]), _penalty(w2, spatial_compatibility, unary.shape[-1]))

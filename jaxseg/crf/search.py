@@ -64,7 +64,7 @@ def scores(cases: Iterable[Case], candidates: Sequence[Parameters], num_classes:
         options = {"normalisation": first.normalisation}
         spatial = build_kernel(colours[..., :0], first.sigma_gamma, None, filter=Separable(), **options)
         for (sigma_alpha, sigma_beta), members in by_lattice.items():
-            kernel = build_kernel(colours / sigma_beta, sigma_alpha, None, filter=default_filter(), **options)
+            kernel = build_kernel(colours / sigma_beta, sigma_alpha, None, filter=default_filter(first.normalisation), **options)
             for i in members:
                 weights = (jnp.float32(-candidates[i].w1), jnp.float32(-candidates[i].w2))
                 energy = iterate(unary, (kernel, spatial), weights, iterations=first.iterations)

@@ -20,7 +20,7 @@ REACH = 4.0
 #: Up to this radius bands are faster than products with whole matrices.
 LARGEST_RADIUS = 24
 
-#: Rows in one product with a band.
+#: Rows that are filtered together.
 TILE = 36
 
 
@@ -54,23 +54,26 @@ class SeparableKernel:
         return lax.stop_gradient(jnp.exp(-0.5 * jnp.square(distance / self.sigma)))
 
     def _banded(self, values: Float[Array, "h w k"], radius: int) -> Float[Array, "h w k"]:
-        """Go down the columns by products of a band with tiles of rows, and along the rows by shifts.
+        """Go down the columns of a tile of rows by a product with a band, and along its rows by shifts, while it is in the cache.
 
         A row is ``width`` times classes long, and a shift by a pixel is one by all its classes; as a product it would need a
         transpose, or one small product for each row.
         """
         height, width, classes = values.shape
         tiles = -(-height // TILE)
-        below = tiles * TILE - height
-        wide = jnp.pad(values, ((radius, radius + below), (0, 0), (0, 0))).reshape(-1, width * classes)
+        around = (radius, radius + tiles * TILE - height), (radius * classes, radius * classes)
+        wide = jnp.pad(values.reshape(height, width * classes), around)
         distance = jnp.arange(TILE + 2 * radius)[None] - radius - jnp.arange(TILE)[:, None]
         band = jnp.where(jnp.abs(distance) <= radius, self._profile(distance), 0.0)
-        parts = [wide[i * TILE : (i + 1) * TILE + 2 * radius] for i in range(tiles)]
-        down = jnp.concatenate([jnp.matmul(band, part, precision=lax.Precision.HIGHEST) for part in parts])[:height]
-        wide = lax.optimization_barrier(jnp.pad(down, ((0, 0), (radius * classes, radius * classes))))
         taps = self._profile(jnp.arange(-radius, radius + 1))
-        shifted = (tap * wide[:, i * classes : (i + width) * classes] for i, tap in enumerate(taps))
-        return functools.reduce(operator.add, shifted).reshape(values.shape)
+
+        def filtered(first: Array) -> Array:
+            rows = lax.dynamic_slice_in_dim(wide, first, TILE + 2 * radius)
+            down = jnp.matmul(band, rows, precision=lax.Precision.HIGHEST)
+            shifted = (tap * down[:, i * classes : (i + width) * classes] for i, tap in enumerate(taps))
+            return functools.reduce(operator.add, shifted)
+
+        return lax.map(filtered, jnp.arange(tiles) * TILE).reshape(-1, width, classes)[:height]
 
 
 @dataclasses.dataclass(frozen=True)

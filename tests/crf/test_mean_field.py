@@ -111,12 +111,26 @@ def test_approximations_are_no_worse_than_pydensecrf():
     exact = np.asarray(crf.mean_field(UNARY, IMAGE, **GIVEN, **EXACT))
     theirs = np.abs(expected("symmetric") - exact).mean()
     ours = np.abs(np.asarray(crf.mean_field(UNARY, IMAGE, **GIVEN, filter=LATTICE)) - exact).mean()
-    assert ours < 1.1 * theirs < 2e-3
+    assert ours < 1.01 * theirs < 1e-3, "the spatial kernel's errors in pydensecrf make up for a little of the other's here"
     separable = crf.mean_field(UNARY, IMAGE, **GIVEN, filter=crf.Exact(), spatial_filter=crf.Separable())
     np.testing.assert_allclose(separable, exact, atol=5e-4)
     for local in (crf.Local(radius=5), crf.Local(samples=256)):
         q = np.asarray(crf.mean_field(UNARY, IMAGE, **GIVEN, filter=local))
         assert (q.argmax(-1) == exact.argmax(-1)).mean() > 0.95
+
+
+def test_without_normalisation_the_default_makes_up_for_the_lattices_weight():
+    given = {**GIVEN, "normalisation": "none"}
+    exact = np.asarray(crf.mean_field(UNARY, IMAGE, **given, **EXACT))
+    theirs = np.abs(expected("no") - exact).mean()
+    as_it_is, ours = (np.abs(np.asarray(crf.mean_field(UNARY, IMAGE, **given, filter=f)) - exact).mean() for f in (LATTICE, None))
+    assert ours < 0.1 * theirs < theirs < as_it_is
+    (sums, plain), true = (
+        [np.asarray(f.build(IMAGE / 5.0, 50.0, None)(jnp.ones((40, 56, 1)))).sum() for f in filters]
+        for filters in ((crf.default_filter("none"), crf.default_filter()), (crf.Exact(),))
+    )
+    assert sums == pytest.approx(true[0], rel=0.05)
+    assert plain < 0.7 * true[0]
 
 
 def test_a_window_over_the_whole_image_is_exact():
@@ -211,7 +225,7 @@ def test_the_lattices_gradient_is_its_transpose():
 
 def test_images_of_a_batch_are_mapped():
     unary, image = (jnp.stack(x) for x in zip(small(0), small(1)))
-    for filter in (LATTICE, crf.Permutohedral(capacity=400), crf.Local(radius=2)):
+    for filter in (crf.Permutohedral(calibrated=True), crf.Permutohedral(capacity=400), crf.Local(radius=2)):
         one = lambda u, i, filter=filter: crf.mean_field(u, i, filter=filter)  # noqa: E731
         got = jax.vmap(one)(unary, image)
         np.testing.assert_allclose(got, jnp.stack([one(u, i) for u, i in zip(unary, image)]), atol=1e-5)
@@ -235,6 +249,7 @@ def test_pixels_too_far_apart_for_the_lattice_are_refused():
 @pytest.mark.parametrize("filter", FILTERS.values(), ids=FILTERS)
 @pytest.mark.parametrize("normalisation", ["symmetric", "none"])
 def test_padding_that_is_masked_changes_nothing(filter, normalisation):
+    filter = crf.default_filter(normalisation) if filter == LATTICE else filter
     unary, image = small()
     rng = np.random.default_rng(3)
     padded = jnp.pad(unary, ((0, 3), (0, 5), (0, 0)), constant_values=1.5), jnp.pad(image, ((0, 3), (0, 5), (0, 0)), "reflect")
