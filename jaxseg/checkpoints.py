@@ -152,7 +152,7 @@ class Checkpoints:
         with self._reading(step):
             found = self._manager.restore(step, args=ocp.args.Composite(state=arguments))["state"]
         for name in absent:
-            say(f"{name} is not in the checkpoint, written by jaxseg {self._written_by(step)}: it starts anew")
+            say(f"{name} is not in the checkpoint, written by {self._written_by(step)}: it starts anew")
         for name in idle:
             say(f"{name} is in the checkpoint, and this run does not use it")
         return dataclasses.replace(like, **found)
@@ -223,14 +223,14 @@ class Checkpoints:
         if lines:
             more = f"\n  and {len(lines) - 5} more" if len(lines) > 5 else ""
             raise InputError(
-                f"The checkpoint of step {step} in {self._folder}, written by jaxseg {self._written_by(step)}, is of another "
+                f"The checkpoint of step {step} in {self._folder}, written by {self._written_by(step)}, is of another "
                 "network or optimizer:\n  " + "\n  ".join(lines[:5]) + more + "\nGive another --workdir. "
                 f"What fits of its parameters can begin a new run: --init {self._folder.parent}."
             )
 
     def _written_by(self, step: int) -> str:
         number, version = files.format_of(self._folder / str(step))
-        return f"{version}, format {number}"
+        return f"jaxseg {version} (format {number})" if number > 1 else "an older jaxseg (format 1)"
 
     @contextlib.contextmanager
     def _reading(self, step: int) -> Iterator[None]:

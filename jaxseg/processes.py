@@ -14,7 +14,7 @@ from jax.sharding import NamedSharding
 from jaxseg.errors import InputError
 
 #: What JAX and its transports (Gloo on CPU, NCCL on GPU, the coordination service) say when another process is gone.
-_LOST = ("Gloo", "NCCL", "Connection closed by peer", "Connection reset", "heartbeat", "coordination", "Barrier", "barrier")
+_LOST = ("Gloo ", "NCCL ", "heartbeat", "coordination service", "Barrier ", "barrier ", "async_write_complete", "async_commit")
 
 
 def on_first(action: Callable[[], None]) -> None:
@@ -57,11 +57,11 @@ def own_rows(split: NamedSharding, batch_size: int) -> list[int]:
 
 def lost_process(error: BaseException) -> InputError | None:
     """Return what to tell the user if an error means that another process of the job has ended, else ``None``."""
-    if not jax.distributed.is_initialized() or not isinstance(error, jax.errors.JaxRuntimeError | TimeoutError):
+    if not jax.distributed.is_initialized():
         return None
-    text = str(error)
+    text = str(error)  # its type says nothing: JaxRuntimeError, ValueError or TimeoutError, by where it was noticed
     if not any(sign in text for sign in _LOST):
-        return None
+        return lost_process(error.__cause__) if error.__cause__ is not None else None
     return InputError(
         f"Another process of this job has ended or cannot be reached ({text.splitlines()[0][:200]}). See what it said last. "
         "Start all processes again with the same commands: they go on from the last checkpoint."

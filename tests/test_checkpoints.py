@@ -7,7 +7,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
+import orbax.checkpoint as ocp
 import pytest
+from orbax.checkpoint.checkpoint_managers import preservation_policy
 
 from jaxseg import checkpoint_files, sharding
 from jaxseg.checkpoints import Checkpoints, restore_variables
@@ -136,7 +138,7 @@ def test_fields_that_an_older_version_did_not_save_begin_anew_and_are_named(tmp_
         restored = checkpoints.restore(like, say=said.append)
     want = dataclasses.replace(make_state(3), skipped=jnp.int32(7), loss_scale=LossScale.initial())
     chex.assert_trees_all_equal(jax.device_get(restored), jax.device_get(want))
-    by = f"written by jaxseg {checkpoint_files.version()}, format {checkpoint_files.FORMAT}"
+    by = f"written by jaxseg {checkpoint_files.version()} (format {checkpoint_files.FORMAT})"
     names = ("loss_scale", "nonfinite_in_row", "skipped")
     assert said == [f"{name} is not in the checkpoint, {by}: it starts anew" for name in names]
 
@@ -249,3 +251,27 @@ def test_a_folder_that_cannot_be_written_is_said_at_once(tmp_path, monkeypatch):
 
 def refuse(path, *_, **__):
     raise OSError(30, "Read-only file system", path)
+
+
+def test_the_first_format_is_read_with_the_scores_that_orbax_kept(tmp_path):
+    """As jaxseg wrote it before there were checksums, and a ranking of its own."""
+    state = {name: getattr(make_state(3, ema=True), name) for name in ("step", "params", "model_state", "opt_state", "ema")}
+    best = preservation_policy.BestN(get_metric_fn=lambda metrics: metrics["miou"], n=2)
+    options = ocp.CheckpointManagerOptions(preservation_policy=best, best_fn=lambda metrics: metrics["miou"])
+    with ocp.CheckpointManager(tmp_path / "checkpoints", options=options) as manager:
+        for step, miou in ((3, 0.7), (6, -1.0)):
+            manager.save(step, args=ocp.args.Composite(state=ocp.args.StandardSave(state)), metrics={"miou": miou})
+            manager.wait_until_finished()
+    folder, said = tmp_path / "checkpoints", []
+    assert checkpoint_files.prepare(folder).lines == (
+        "step 6 was written without checksums, by an older jaxseg: it is taken unverified",
+    )
+    with Checkpoints(tmp_path) as checkpoints:
+        assert checkpoints.choose("best") == 3
+        assert [checkpoints.is_ranked(step) for step in (3, 6)] == [True, False]
+        restored = checkpoints.restore(make_state(0, seed=1, ema=True), say=said.append)
+    chex.assert_trees_all_equal(jax.device_get(restored), jax.device_get(make_state(3, ema=True)))
+    assert said[0] == "nonfinite_in_row is not in the checkpoint, written by an older jaxseg (format 1): it starts anew"
+    variables, step = restore_variables(tmp_path)
+    assert step == 3
+    chex.assert_trees_all_equal(variables, jax.device_get(make_state(3, ema=True).variables))

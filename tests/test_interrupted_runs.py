@@ -68,8 +68,8 @@ def at_step(monkeypatch):
     def plan(step, action):
         add = train.Report.add
 
-        def acting(self, number, scalars):
-            add(self, number, scalars)
+        def acting(self, number, *more):
+            add(self, number, *more)
             if number == step:
                 action()
 

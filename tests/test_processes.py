@@ -63,22 +63,27 @@ def test_the_first_process_alone_acts_and_all_learn_of_its_failure(monkeypatch):
 
 
 @pytest.mark.parametrize(
-    "text",
+    ("kind", "text"),
     [
-        "UNKNOWN: Gloo all-reduce failed: [pair.cc:547] Connection closed by peer [127.0.0.1]:27046\nmore",
-        "INTERNAL: NCCL operation ncclAllReduce failed",
-        "UNAVAILABLE: Task 1 heartbeat timeout",
+        (jax.errors.JaxRuntimeError, "UNKNOWN: Gloo all-reduce failed: Connection closed by peer [127.0.0.1]:27046\nmore"),
+        (ValueError, "UNKNOWN: Gloo AllGather failed: [pair.cc:538] Read error [127.0.0.1]:17825: Connection reset by peer"),
+        (jax.errors.JaxRuntimeError, "INTERNAL: NCCL operation ncclAllReduce failed"),
+        (jax.errors.JaxRuntimeError, "UNAVAILABLE: Task 1 heartbeat timeout"),
+        (TimeoutError, "Timed out while waiting for async_write_complete barrier."),
     ],
 )
-def test_errors_that_mean_that_another_process_is_gone(text, monkeypatch):
-    error = jax.errors.JaxRuntimeError(text)
+def test_errors_that_mean_that_another_process_is_gone(kind, text, monkeypatch):
+    error = kind(text)
     assert processes.lost_process(error) is None, "there is no other process"
     monkeypatch.setattr(jax.distributed, "is_initialized", lambda: True)
     said = str(processes.lost_process(error))
     assert said.startswith(f"Another process of this job has ended or cannot be reached ({text.splitlines()[0]}).")
     assert "Start all processes again with the same commands: they go on from the last checkpoint." in said
     assert processes.lost_process(jax.errors.JaxRuntimeError("RESOURCE_EXHAUSTED: out of memory")) is None
-    assert processes.lost_process(ValueError(text)) is None
+    wrapped = RuntimeError("the save failed")
+    assert processes.lost_process(wrapped) is None
+    wrapped.__cause__ = error
+    assert str(processes.lost_process(wrapped)) == said
 
 
 LEAVE = """
