@@ -82,7 +82,7 @@ def test_vgg_classifier_as_convolutions(tmp_path):
 @pytest.mark.parametrize("batch_norm", [False, True])
 def test_vgg_training_step(batch_norm, tmp_path):
     network, model = without_classifier(thin_vgg(batch_norm)), VGG16(batch_norm, THIN, ceil_mode=False)
-    compare_step(network, their_projection_loss, model, projection_loss(model), image(64, 65, batch=4), tmp_path)
+    compare_step(network, their_projection_loss, model, projection_loss, image(64, 65, batch=4), tmp_path)
 
 
 def small_vit(side):
@@ -116,7 +116,7 @@ def test_vit_of_its_true_size(tmp_path):
 def test_vit_training_step(tmp_path):
     network, model, _ = small_vit(32)
     x, y = image(32, 32, batch=4), np.array([1, 6, 0, 3])
-    compare_step(without_dropout(network), their_image_loss(y), model, image_loss(model, y), x, tmp_path)
+    compare_step(without_dropout(network), their_image_loss(y), model, image_loss(y), x, tmp_path)
 
 
 def small_swin():
@@ -154,4 +154,4 @@ def test_swin_of_its_true_size(tmp_path):
 def test_swin_training_step(tmp_path):
     network, model = small_swin()
     x, y = image(60, 64, batch=4), np.array([1, 6, 0, 3])
-    compare_step(network, their_image_loss(y), model, image_loss(model, y), x, tmp_path)
+    compare_step(network, their_image_loss(y), model, image_loss(y), x, tmp_path)

@@ -98,4 +98,4 @@ def test_segmentation(name, size, tmp_path):
 def test_training_step(make, tmp_path):
     network, model = make()
     x, y = image(64, 72, batch=4), labels(64, 72, batch=4, classes=5)
-    compare_step(without_dropout(network), their_segmentation_loss(y, 0.5), model, segmentation_loss(model, y), x, tmp_path)
+    compare_step(without_dropout(network), their_segmentation_loss(y, 0.5), model, segmentation_loss(y), x, tmp_path)
