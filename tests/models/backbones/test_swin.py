@@ -5,6 +5,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from jitted import apply, init
 
 from jaxseg.errors import InputError
 from jaxseg.models.attention import MultiHeadAttention
@@ -59,10 +60,10 @@ def brute_force(block, variables, x):
     cell = np.floor_divide(places - (side // 2 if block.shifted else 0), side)
     mask = (cell[:, None] == cell[None]).all(-1)
     offset = np.clip(places[:, None] - places[None] + side - 1, 0, 2 * side - 2)
-    bias = np.asarray(p["relative_positions"])[offset[..., 0] * (2 * side - 1) + offset[..., 1]].transpose(2, 0, 1)
+    bias = p["relative_positions"][offset[..., 0] * (2 * side - 1) + offset[..., 1]].transpose(2, 0, 1)
     attention = MultiHeadAttention(block.num_heads)
     tokens = y.reshape(b, -1, c)
-    seen = {"mask": jnp.asarray(mask)[None, None], "bias": jnp.asarray(bias)[None]}
+    seen = {"mask": jnp.asarray(mask)[None, None], "bias": bias[None]}
     y = attention.apply({"params": p["attention"]}, tokens, **seen).reshape(y.shape)
     x = x + y[:, :h, :w]
     y = nn.LayerNorm(epsilon=1e-5).apply({"params": p["norm2"]}, x)
@@ -74,17 +75,18 @@ def brute_force(block, variables, x):
 def test_windows_are_brute_force_attention_to_the_right_pixels(size, window, shifted):
     block = SwinBlock(num_heads=2, hidden=16, window=window, shifted=shifted)
     x = random(2, *size, 8)
-    variables = block.init(KEY, x, train=False)
+    variables = init(block, KEY, x, train=False)
     variables["params"]["relative_positions"] = random((2 * window - 1) ** 2, 2, seed=1)
-    np.testing.assert_allclose(block.apply(variables, x, train=False), brute_force(block, variables, x), atol=1e-5)
+    want = jax.jit(partial(brute_force, block))(variables, x)
+    np.testing.assert_allclose(apply(block, variables, x, train=False), want, atol=1e-5)
 
 
 def test_what_a_window_does_not_see_has_no_influence():
     block = SwinBlock(num_heads=2, hidden=16, window=4, shifted=True)
     x = random(1, 8, 8, 8)
-    variables = block.init(KEY, x, train=False)
+    variables = init(block, KEY, x, train=False)
     # The corner (0, 0) shares a shifted window with the first two rows and columns alone.
-    gradient = jax.grad(lambda x: (block.apply(variables, x, train=False)[0, 0, 0] ** 2).sum())(x)[0]
+    gradient = jax.jit(jax.grad(lambda x: (block.apply(variables, x, train=False)[0, 0, 0] ** 2).sum()))(x)[0]
     seen = np.zeros((8, 8), bool)
     seen[:2, :2] = True
     np.testing.assert_array_equal((np.asarray(gradient) != 0).any(-1), seen)
@@ -94,25 +96,27 @@ def test_a_map_no_larger_than_the_window_is_shrunk_or_padded():
     x = random(1, 5, 5, 8)
     pads = SwinBlock(num_heads=2, hidden=16, window=7, shifted=True)
     shrinks = pads.clone(shrink_window=True)
-    variables = jax.tree.map(lambda leaf: leaf + 0.3 * random(*leaf.shape), pads.init(KEY, x, train=False))
-    assert (
-        variables["params"]["relative_positions"].shape == shrinks.init(KEY, x, train=False)["params"]["relative_positions"].shape
+    variables = jax.tree.map(
+        lambda leaf: np.asarray(leaf) + 0.3 * np.asarray(random(*leaf.shape)), init(pads, KEY, x, train=False)
+    )
+    assert jax.tree.map(jnp.shape, variables) == jax.tree.map(
+        jnp.shape, jax.eval_shape(partial(shrinks.init, train=False), KEY, x)
     )
     own = SwinBlock(num_heads=2, hidden=16, window=5)
     table = variables["params"]["relative_positions"].reshape(13, 13, 2)[2:11, 2:11].reshape(81, 2)
     same = {"params": {**variables["params"], "relative_positions": table}}
-    np.testing.assert_allclose(shrinks.apply(variables, x, train=False), own.apply(same, x, train=False), atol=1e-6)
-    assert not np.allclose(pads.apply(variables, x, train=False), shrinks.apply(variables, x, train=False), atol=1e-3)
+    np.testing.assert_allclose(apply(shrinks, variables, x, train=False), apply(own, same, x, train=False), atol=1e-6)
+    assert not np.allclose(apply(pads, variables, x, train=False), apply(shrinks, variables, x, train=False), atol=1e-3)
     large = random(1, 8, 9, 8)
-    np.testing.assert_array_equal(pads.apply(variables, large, train=False), shrinks.apply(variables, large, train=False))
+    np.testing.assert_array_equal(apply(pads, variables, large, train=False), apply(shrinks, variables, large, train=False))
 
 
 def test_a_window_shrinks_side_by_side():
     """On 5 x 12 with windows of 7, windows are 5 x 7, shifted along the 12 alone: the corner sees three columns, whole."""
     block = SwinBlock(num_heads=2, hidden=16, window=7, shifted=True, shrink_window=True)
     x = random(1, 5, 12, 8)
-    variables = block.init(KEY, x, train=False)
-    gradient = jax.grad(lambda x: (block.apply(variables, x, train=False)[0, 0, 0] ** 2).sum())(x)[0]
+    variables = init(block, KEY, x, train=False)
+    gradient = jax.jit(jax.grad(lambda x: (block.apply(variables, x, train=False)[0, 0, 0] ** 2).sum()))(x)[0]
     seen = np.zeros((5, 12), bool)
     seen[:, :3] = True
     np.testing.assert_array_equal((np.asarray(gradient) != 0).any(-1), seen)
@@ -124,16 +128,16 @@ def test_paths_are_dropped_in_training():
     variables = initialise(model, image)
 
     def run(key, train=True):
-        return model.apply(variables, image, train=train, rngs={"dropout": jax.random.key(key)})[-1]
+        return apply(model, variables, image, train=train, rngs={"dropout": jax.random.key(key)})[-1]
 
     assert not np.allclose(run(1), run(2))
-    np.testing.assert_array_equal(run(1, train=False), SMALL.clone(drop_path=0.0).apply(variables, image)[-1])
+    np.testing.assert_array_equal(run(1, train=False), apply(SMALL.clone(drop_path=0.0), variables, image)[-1])
 
 
 def test_merging_takes_the_neighbours_column_by_column():
     x = jnp.arange(12.0).reshape(1, 3, 4, 1)
     merging = PatchMerging()
-    variables = merging.init(KEY, x)
+    variables = init(merging, KEY, x)
     assert jax.tree.map(jnp.shape, variables["params"]) == {
         "norm": {"bias": (4,), "scale": (4,)},
         "reduction": {"kernel": (4, 2)},
@@ -142,7 +146,7 @@ def test_merging_takes_the_neighbours_column_by_column():
     variables["params"]["reduction"]["kernel"] = kernel
     four = np.asarray([[[0, 4, 1, 5], [2, 6, 3, 7]], [[8, 0, 9, 0], [10, 0, 11, 0]]], np.float32)
     normed = (four - four.mean(-1, keepdims=True)) / np.sqrt(four.var(-1, keepdims=True) + 1e-5)
-    np.testing.assert_allclose(merging.apply(variables, x)[0], normed @ kernel, atol=1e-5)
+    np.testing.assert_allclose(apply(merging, variables, x)[0], normed @ kernel, atol=1e-5)
 
 
 def test_norms_are_as_the_fields_say():
@@ -155,7 +159,7 @@ def test_norms_are_as_the_fields_say():
 
 def test_cost_grows_with_the_pixels():
     model = SMALL.clone(window=4)
-    variables = model.init(KEY, jnp.zeros((1, 32, 32, 3)))
+    variables = initialise(model, jnp.zeros((1, 32, 32, 3)))
 
     def flops(side):
         image = jax.ShapeDtypeStruct((1, side, side, 3), jnp.float32)
