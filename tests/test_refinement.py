@@ -34,6 +34,9 @@ def test_its_probabilities_are_the_marginals():
     np.testing.assert_allclose(np.exp(got), want, atol=1e-5)
     np.testing.assert_array_equal(refined.predict(IMAGE), np.asarray(want).argmax(-1))
     assert not np.allclose(np.exp(got), jax.nn.softmax(logits), atol=1e-2)
+    turned = IMAGE[::-1]  # images of a batch are refined side by side, each for itself
+    together = refined.logits(np.stack([turned, IMAGE]))
+    np.testing.assert_array_equal(together, np.stack([refined.logits(turned[None])[0], got]))
 
 
 def test_one_logit_stays_one():
