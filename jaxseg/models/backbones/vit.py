@@ -9,9 +9,12 @@ Differs from the paper:
     - As a backbone it has no class token unless asked for, and no final norm: SETR's heads have their own, and so has the
       classifier.
     - Position embeddings are resized bilinearly (half-pixel centres) at run time where the image's grid is not the learnt one.
-      The class token's is a parameter apart. ``positions.split_table`` and ``resize_table`` do it for a stored table.
+      The class token's is a parameter apart. ``positions.split_table`` and ``resize_table`` do it for a stored table. timm
+      resizes bicubically, as :func:`jaxseg.weights.load` does for an ``image_size`` other than the file's.
     - Images whose sides the patch size does not divide are extended by zeros at the right and the bottom.
-    - The classifier is one linear layer, without the hidden one that the paper has in pre-training.
+    - The classifier is one linear layer, without the hidden one that the paper has in pre-training. ``pooling="mean"`` averages
+      normalised tokens, where timm normalises their average (its ``fc_norm``).
+    - No distillation token, which DeiT's distilled networks have.
 """
 
 from typing import Any
