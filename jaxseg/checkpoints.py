@@ -2,13 +2,9 @@
 
 import contextlib
 import dataclasses
-import json
 import logging
-import math
-import os
-import re
 import shutil
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -17,15 +13,15 @@ import numpy as np
 import orbax.checkpoint as ocp
 from jaxtyping import PyTree
 
+from jaxseg import checkpoint_errors as errors
 from jaxseg import checkpoint_files as files
+from jaxseg import checkpoint_trees as trees
+from jaxseg.checkpoint_ranking import LatestAndBest, Ranking
 from jaxseg.errors import InputError
 from jaxseg.step import TrainState
 
 #: The fields of the state that every format has. One that came later, and is not in an older file, keeps its initial value.
 _ALWAYS = ("step", "params", "model_state", "opt_state", "ema")
-
-#: Name of the file beside the steps that holds the mIoU of those that were evaluated.
-_RANKING = "miou.json"
 
 
 class Checkpoints:
@@ -38,12 +34,13 @@ class Checkpoints:
         """Open the run's checkpoints; ``keep`` is the number of latest ones kept besides the best."""
         self._folder = _folder(workdir)
         self._saving: int | None = None
-        logging.getLogger("absl").addFilter(_not_of_orbax)
+        self._ranking = Ranking(self._folder)
+        logging.getLogger("absl").addFilter(errors.not_of_orbax)
         self._manager = ocp.CheckpointManager(
             self._folder,
             item_handlers={"state": ocp.PyTreeCheckpointHandler()},
             options=ocp.CheckpointManagerOptions(
-                preservation_policy=_LatestAndBest(self, keep),
+                preservation_policy=LatestAndBest(self._ranking, keep),
                 todelete_subdir=files.DELETED,  # so that a step is there whole or not at all, also while it is deleted
                 async_options=ocp.AsyncOptions(
                     post_finalization_callback=self._seal,
@@ -52,7 +49,6 @@ class Checkpoints:
                 ),
             ),
         )
-        self._ranking = _read_ranking(self._folder)
 
     def __enter__(self) -> "Checkpoints":
         return self
@@ -65,7 +61,7 @@ class Checkpoints:
         with contextlib.nullcontext() if kind is None else contextlib.suppress(Exception):
             self._manager.close()
         self._delete()
-        logging.getLogger("absl").removeFilter(_not_of_orbax)
+        logging.getLogger("absl").removeFilter(errors.not_of_orbax)
 
     @property
     def steps(self) -> list[int]:
@@ -83,7 +79,7 @@ class Checkpoints:
         if step in self.steps:
             return
         self._saving = step
-        arguments = ocp.args.Composite(state=ocp.args.PyTreeSave(_fields(state)))
+        arguments = ocp.args.Composite(state=ocp.args.PyTreeSave(trees.fields(state)))
         with self._writing():
             self._manager.save(step, args=arguments, custom_metadata={"format": files.FORMAT, "jaxseg": files.version()})
 
@@ -93,13 +89,10 @@ class Checkpoints:
         Raises:
             InputError: if it could not be written.
         """
-        self._ranking[step] = None if math.isnan(miou) else float(miou)
+        self._ranking.note(step, miou)
         if jax.process_index() == 0:
             with self._writing():
-                path = self._folder / _RANKING
-                new = path.with_suffix(".new")
-                new.write_text(json.dumps({str(s): m for s, m in sorted(self._ranking.items())}))
-                new.replace(path)
+                self._ranking.write()
 
     def is_ranked(self, step: int) -> bool:
         """Say whether a step was evaluated."""
@@ -138,18 +131,18 @@ class Checkpoints:
             InputError: if the checkpoint is of another network or optimizer, naming arrays that differ, or cannot be read.
         """
         step = self.steps[-1] if step is None else step
-        own = _fields(like)
+        own = trees.fields(like)
         saved = self._saved(step)
-        there = {name for name in own if _leaves(saved.get(name))}
-        here = {name for name in own if _leaves(own[name])}
+        there = {name for name in own if trees.leaves(saved.get(name))}
+        here = {name for name in own if trees.leaves(own[name])}
         absent = sorted(name for name in here - there if name not in _ALWAYS)
-        idle = sorted(name for name in {*saved} - here if name not in _ALWAYS and _leaves(saved[name]))
-        target = {name: _shapes(own[name]) for name in own if name in here and name not in absent}
+        idle = sorted(name for name in {*saved} - here if name not in _ALWAYS and trees.leaves(saved[name]))
+        target = {name: trees.shapes(own[name]) for name in own if name in here and name not in absent}
         self._check_fit(step, target, saved)
         arguments = ocp.args.PyTreeRestore(
             target, restore_args=ocp.checkpoint_utils.construct_restore_args(target), partial_restore=True
         )
-        with self._reading(step):
+        with errors.reading(self._folder, step):
             found = self._manager.restore(step, args=ocp.args.Composite(state=arguments))["state"]
         for name in absent:
             say(f"{name} is not in the checkpoint, written by {self._written_by(step)}: it starts anew")
@@ -169,7 +162,7 @@ class Checkpoints:
         if which == "latest":
             return steps[-1]
         if which == "best":
-            return max(steps, key=lambda s: (self._miou(s), s))
+            return self._ranking.best(steps)
         if not which.isdecimal() or int(which) not in steps:
             raise InputError(f"There is no checkpoint {which!r}: best, latest, or one of {', '.join(map(str, steps))}.")
         return int(which)
@@ -188,20 +181,16 @@ class Checkpoints:
                 + (f"Take another: --checkpoint with one of {others}." if others else "It is the only one: bring back a copy.")
             )
         saved = self._saved(step)
-        params = "ema" if _leaves(saved.get("ema")) else "params"
+        params = "ema" if trees.leaves(saved.get("ema")) else "params"
         wanted = {name: saved[name] for name in (params, "model_state")}
         on_host = jax.tree.map(lambda _: ocp.RestoreArgs(restore_type=np.ndarray), wanted)
         arguments = ocp.args.PyTreeRestore(wanted, restore_args=on_host, partial_restore=True)
-        with self._reading(step):
+        with errors.reading(self._folder, step):
             state = self._manager.restore(step, args=ocp.args.Composite(state=arguments))["state"]
         return {"params": state[params], **(state.get("model_state") or {})}
 
-    def _miou(self, step: int) -> float:
-        miou = self._ranking.get(step)
-        return -1.0 if miou is None else miou
-
     def _saved(self, step: int) -> dict[str, Any]:
-        with self._reading(step):
+        with errors.reading(self._folder, step):
             return dict(self._manager.item_metadata(step)["state"].tree)
 
     def _seal(self) -> None:
@@ -215,15 +204,11 @@ class Checkpoints:
             shutil.rmtree(self._folder / files.DELETED, ignore_errors=True)
 
     def _check_fit(self, step: int, target: dict[str, Any], saved: dict[str, Any]) -> None:
-        want = _leaves(target)
-        have = _leaves({name: saved.get(name) for name in target})
-        lines = [f"{name} {want[name]} is not in the checkpoint" for name in want if name not in have]
-        lines += [f"{name} {have[name]} is not in this run" for name in have if name not in want]
-        lines += [f"{name} is {have[name]}, and {want[name]} here" for name in want if have.get(name, want[name]) != want[name]]
+        lines = trees.misfits(target, {name: saved.get(name) for name in target})
         if lines:
             more = f"\n  and {len(lines) - 5} more" if len(lines) > 5 else ""
             raise InputError(
-                f"The checkpoint of step {step} in {self._folder}, written by {self._written_by(step)}, is of another "
+                f"The checkpoint of step {step} in {self._folder}, written by jaxseg {self._written_by(step)}, is of another "
                 "network or optimizer:\n  " + "\n  ".join(lines[:5]) + more + "\nGive another --workdir. "
                 f"What fits of its parameters can begin a new run: --init {self._folder.parent}."
             )
@@ -233,37 +218,16 @@ class Checkpoints:
         return f"jaxseg {version} (format {number})" if number > 1 else "an older jaxseg (format 1)"
 
     @contextlib.contextmanager
-    def _reading(self, step: int) -> Iterator[None]:
-        try:
-            yield
-        except InputError:
-            raise
-        except Exception as error:  # Orbax raises anything on files that it cannot read
-            raise InputError(
-                f"The checkpoint of step {step} in {self._folder} cannot be read ({str(error).splitlines()[0][:200]}). "
-                "Give another --workdir, or start the same command again if the disk was out of reach."
-            ) from error
-
-    @contextlib.contextmanager
     def _writing(self) -> Iterator[None]:
         """Turn what a disk that is full, gone or read-only makes Orbax raise into the user's error."""
         try:
             yield
         except (OSError, ValueError) as error:
-            problem = _storage_problem(error)
-            if problem is None:
-                raise
             failed, self._saving = self._saving, None
-            good = [s for s in files.steps(self._folder) if s != failed]
-            last = f"The last good one is step {good[-1]}; it stays." if good else "There is no earlier one."
-            with contextlib.suppress(OSError):
-                megabytes = files.size(self._folder / str(good[-1])) / 1e6 if good else 0
-                room = shutil.disk_usage(self._folder).free / 1e6
-                last += f" One takes {megabytes:,.1f} MB, and {room:,.1f} MB are free." if good else f" {room:,.1f} MB are free."
-            raise InputError(
-                f"The checkpoint of step {failed} cannot be written to {self._folder}: {problem}. {last} "
-                "Make room, or the folder writable, and give the same command again: it goes on from there."
-            ) from error
+            told = errors.not_written(error, self._folder, failed)
+            if told is None:
+                raise
+            raise told from error
 
 
 def restore_variables(workdir: Path, which: str = "best") -> tuple[dict[str, PyTree], int]:
@@ -284,61 +248,5 @@ def restore_variables(workdir: Path, which: str = "best") -> tuple[dict[str, PyT
         return checkpoints.host_variables(step), step
 
 
-class _LatestAndBest:
-    """Orbax's question which steps to keep, answered by this run's ranking."""
-
-    def __init__(self, checkpoints: Checkpoints, latest: int) -> None:
-        self._checkpoints, self._latest = checkpoints, latest
-
-    def should_preserve(self, checkpoints: Sequence[Any], *, context: Any) -> Sequence[bool]:
-        steps = [checkpoint.step for checkpoint in checkpoints]
-        kept = {*steps[-self._latest :], max(steps, key=lambda s: (self._checkpoints._miou(s), s), default=None)}
-        return [step in kept for step in steps]
-
-
 def _folder(workdir: Path) -> Path:
     return (workdir / "checkpoints").absolute()
-
-
-def _fields(state: TrainState) -> dict[str, Any]:
-    return {field.name: getattr(state, field.name) for field in dataclasses.fields(state)}
-
-
-def _shapes(tree: PyTree) -> PyTree:
-    return jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=x.sharding), tree)
-
-
-def _leaves(tree: PyTree) -> dict[str, tuple[int, ...]]:
-    """Return the shape of every array by its path, the same for a tuple and what Orbax makes of it."""
-    paths = jax.tree_util.tree_leaves_with_path(tree, is_leaf=lambda node: hasattr(node, "shape"))
-    return {"/".join(_key(entry) for entry in path): tuple(leaf.shape) for path, leaf in paths if hasattr(leaf, "shape")}
-
-
-def _key(entry: Any) -> str:
-    return str(next(getattr(entry, name) for name in ("key", "idx", "name") if hasattr(entry, name)))
-
-
-def _read_ranking(folder: Path) -> dict[int, float | None]:
-    """Read the mIoU of each step; of steps of format 1, from the file that Orbax kept in the step itself."""
-    ranking: dict[int, float | None] = {}
-    for step in files.steps(folder):
-        with contextlib.suppress(OSError, ValueError, KeyError):
-            miou = json.loads((folder / str(step) / "metrics" / "metrics").read_text())["miou"]
-            if miou >= 0:
-                ranking[step] = miou
-    with contextlib.suppress(OSError, ValueError):  # without it, the latest is the best until the next evaluation
-        ranking.update({int(step): miou for step, miou in json.loads((folder / _RANKING).read_text()).items()})
-    return ranking
-
-
-def _storage_problem(error: Exception) -> str | None:
-    """Return what the operating system says of a disk in an error of Python or of TensorStore, else ``None``."""
-    if isinstance(error, OSError):
-        return error.strerror
-    code = re.search(r"os_error_code='(\d+)'", str(error))
-    return os.strerror(int(code.group(1))) if code else None
-
-
-def _not_of_orbax(record: logging.LogRecord) -> bool:
-    """Leave out what Orbax logs: tracebacks of errors that it raises as well, and remarks that are no user's business."""
-    return f"{os.sep}orbax{os.sep}" not in record.pathname

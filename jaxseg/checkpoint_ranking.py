@@ -1,0 +1,70 @@
+"""Which checkpoint is the best: the mIoU of every step that was evaluated, in one file beside the steps."""
+
+import contextlib
+import json
+import math
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from jaxseg import checkpoint_files as files
+
+#: Name of the file.
+NAME = "miou.json"
+
+
+class Ranking:
+    """The mIoU of the steps of one run."""
+
+    def __init__(self, folder: Path) -> None:
+        """Read what is known of the steps in ``folder``."""
+        self._folder, self._mious = folder, _read(folder)
+
+    def __contains__(self, step: int) -> bool:
+        return step in self._mious
+
+    def note(self, step: int, miou: float) -> None:
+        """Note the mIoU of a step; NaN ranks lowest."""
+        self._mious[step] = None if math.isnan(miou) else float(miou)
+
+    def write(self) -> None:
+        """Write the file, whole or not at all; an :class:`OSError` of the disk passes through."""
+        path = self._folder / NAME
+        new = path.with_suffix(".new")
+        new.write_text(json.dumps({str(s): m for s, m in sorted(self._mious.items())}))
+        new.replace(path)
+
+    def best(self, steps: Sequence[int]) -> int:
+        """Return which of some steps has the highest mIoU, the latest of equals; one that was not evaluated ranks lowest."""
+        return max(steps, key=lambda step: (self._miou(step), step))
+
+    def _miou(self, step: int) -> float:
+        miou = self._mious.get(step)
+        return -1.0 if miou is None else miou
+
+
+class LatestAndBest:
+    """Orbax's question which steps to keep, answered by a run's ranking."""
+
+    def __init__(self, ranking: Ranking, latest: int) -> None:
+        """Keep so many of the latest steps, and the best."""
+        self._ranking, self._latest = ranking, latest
+
+    def should_preserve(self, checkpoints: Sequence[Any], *, context: Any) -> Sequence[bool]:
+        """Return for every checkpoint whether it stays."""
+        steps = [checkpoint.step for checkpoint in checkpoints]
+        kept = {*steps[-self._latest :], self._ranking.best(steps)} if steps else set()
+        return [step in kept for step in steps]
+
+
+def _read(folder: Path) -> dict[int, float | None]:
+    """Read the mIoU of each step; of steps of format 1, from the file that Orbax kept in the step itself."""
+    ranking: dict[int, float | None] = {}
+    for step in files.steps(folder):
+        with contextlib.suppress(OSError, ValueError, KeyError):
+            miou = json.loads((folder / str(step) / "metrics" / "metrics").read_text())["miou"]
+            if miou >= 0:
+                ranking[step] = miou
+    with contextlib.suppress(OSError, ValueError):  # without it, the latest is the best until the next evaluation
+        ranking.update({int(step): miou for step, miou in json.loads((folder / NAME).read_text()).items()})
+    return ranking
