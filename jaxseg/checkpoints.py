@@ -28,19 +28,22 @@ class Checkpoints:
     """The checkpoints of one run, under ``<workdir>/checkpoints/<step>``; every process of a job has to call its methods.
 
     The position in the data is the step itself, since batch i depends on (seed, i) alone.
+
+    Attributes:
+        ranking: the mIoU of the steps that were evaluated.
     """
 
     def __init__(self, workdir: Path, keep: int = 2) -> None:
         """Open the run's checkpoints; ``keep`` is the number of latest ones kept besides the best."""
         self._folder = _folder(workdir)
         self._saving: int | None = None
-        self._ranking = Ranking(self._folder)
+        self.ranking = Ranking(self._folder)
         logging.getLogger("absl").addFilter(errors.not_of_orbax)
         self._manager = ocp.CheckpointManager(
             self._folder,
             item_handlers={"state": ocp.PyTreeCheckpointHandler()},
             options=ocp.CheckpointManagerOptions(
-                preservation_policy=LatestAndBest(self._ranking, keep),
+                preservation_policy=LatestAndBest(self.ranking, keep),
                 todelete_subdir=files.DELETED,  # so that a step is there whole or not at all, also while it is deleted
                 async_options=ocp.AsyncOptions(
                     post_finalization_callback=self._seal,
@@ -89,14 +92,10 @@ class Checkpoints:
         Raises:
             InputError: if it could not be written.
         """
-        self._ranking.note(step, miou)
+        self.ranking.note(step, miou)
         if jax.process_index() == 0:
             with self._writing():
-                self._ranking.write()
-
-    def is_ranked(self, step: int) -> bool:
-        """Say whether a step was evaluated."""
-        return step in self._ranking
+                self.ranking.write()
 
     def check(self) -> None:
         """Raise what went wrong in the background, without waiting for what still goes on.
@@ -162,7 +161,7 @@ class Checkpoints:
         if which == "latest":
             return steps[-1]
         if which == "best":
-            return self._ranking.best(steps)
+            return self.ranking.best(steps)
         if not which.isdecimal() or int(which) not in steps:
             raise InputError(f"There is no checkpoint {which!r}: best, latest, or one of {', '.join(map(str, steps))}.")
         return int(which)

@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any
 
 import jax
-import numpy as np
 
 from jaxseg import checkpoint_files, console, device_augment, processes, sharding, visualize, warm_start, workdirs
 from jaxseg.checkpoints import Checkpoints
@@ -18,6 +17,7 @@ from jaxseg.errors import InputError
 from jaxseg.evaluation import evaluate
 from jaxseg.inference import Predictor
 from jaxseg.interruption import Signals
+from jaxseg.loop import Loop
 from jaxseg.override import children
 from jaxseg.parallel import Layout
 from jaxseg.reporting import Report
@@ -52,45 +52,15 @@ def train(config: Config, workdir: Path, init: str | None = None) -> dict[str, A
     _look_at_checkpoints(workdir)
     with Checkpoints(workdir, config.keep_checkpoints) as checkpoints:
         state = checkpoints.restore(state, say=_say_of_checkpoints) if checkpoints.steps else _begin(config, state, init)
-        start = step = int(state.step)
+        start = int(state.step)
         _introduce(config, workdir, state, len(examples), len(validation), training.layout)
-        state = training.spread(state)
-        scores: dict[str, Any] = {}
         with Report(config, workdir, schedule, start) as report, Signals() as signals:
-
-            def score() -> None:
-                with signals.at_once(step, checkpoints.wait):
-                    scores.update(_evaluate(config, training.variables(state), validation, step, report))
-                checkpoints.rank(step, scores["miou"])
-
-            if start and _is_evaluated(config, start) and not checkpoints.is_ranked(start):
-                score()  # the run ended in this evaluation
-            batches = _batches(
-                config, examples, start, processes.own_rows(sharding.batch_split(training.mesh), config.batch_size)
-            )
-            for step, batch in signals.until_received(zip(range(start + 1, config.steps + 1), batches)):
-                names = batch.pop("name")
-                state, scalars = training.update(state, batch)
-                report.add(step, scalars, names)
-                evaluating = _is_evaluated(config, step)
-                saving = evaluating or step % config.checkpoint_every == 0
-                if saving or step % config.log_every == 0:
-                    report.flush()
-                    checkpoints.check()
-                if saving:
-                    checkpoints.save(training.canonical(state))
-                if evaluating:
-                    score()
-                if saving or step == start + 1:
-                    report.restart_clock()
-            if step < config.steps:
-                report.flush()
-                checkpoints.save(training.canonical(state))
-                checkpoints.wait()
-                raise signals.interrupted(step)
+            loop = Loop(config, training, checkpoints, report, signals, validation)
+            rows = processes.own_rows(sharding.batch_split(training.mesh), config.batch_size)
+            scores = loop.run(state, _batches(config, examples, start, rows))
         checkpoints.wait()
     if not scores:  # the run was finished before
-        scores = evaluate(Predictor.of_state(config, training.variables(state)), validation).scores
+        scores = evaluate(Predictor.of_state(config, training.variables(training.spread(state))), validation).scores
     workdirs.finish_run(workdir, config, max(start, config.steps), scores)
     return scores
 
@@ -105,10 +75,6 @@ def open_data(config: Config) -> tuple[Any, Any]:
         if hasattr(config.data, "check"):
             config.data.check(split)
     return config.data.split("train"), config.data.split(config.eval_split)
-
-
-def _is_evaluated(config: Config, step: int) -> bool:
-    return step == config.steps or step % config.eval_every == 0
 
 
 def _look_at_checkpoints(workdir: Path) -> None:
@@ -155,27 +121,6 @@ def _batches(config: Config, examples: Any, start: int, rows: Sequence[int]) -> 
         cache_mb=config.cache_mb,
         rows=rows,
     )
-
-
-def _evaluate(config: Config, variables: dict[str, Any], validation: Any, step: int, report: Report) -> dict[str, Any]:
-    """Score the network on the evaluation split, and draw the first images of it."""
-    predictor = Predictor.of_state(config, variables)
-    found = evaluate(predictor, validation)
-    scores = found.scores
-    report.scalars(step, {f"{config.eval_split}/{k}": v for k, v in scores.items() if isinstance(v, float)})
-    figures = f"mIoU {100 * scores['miou']:.2f}  pixel accuracy {100 * scores['pixel_accuracy']:.2f}"
-    report.say(f"step {step:>6}  {config.eval_split} {figures}")
-    if jax.process_index() == 0:
-        some = [validation[i] for i in np.linspace(0, len(validation) - 1, min(4, len(validation))).astype(int)]
-        sheet = visualize.prediction_sheet(
-            [e["image"] for e in some],
-            [e["label"] for e in some],
-            [found.named(predictor.predict(e["image"])) for e in some],
-            config.data.palette,
-            config.data.class_names,
-        )
-        report.picture(step, config.eval_split, sheet)
-    return scores
 
 
 def _introduce(config: Config, workdir: Path, state: TrainState, training: int, validation: int, layout: Layout) -> None:

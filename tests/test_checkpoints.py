@@ -95,10 +95,10 @@ def test_nan_is_never_the_best_and_the_ranking_outlives_the_process(tmp_path):
         checkpoints.wait()
         assert checkpoints.steps == [2, 3, 4]
         assert checkpoints.choose("best") == 2
-        assert [checkpoints.is_ranked(step) for step in (2, 3, 4)] == [True, True, False]
+        assert [step in checkpoints.ranking for step in (2, 3, 4)] == [True, True, False]
     with Checkpoints(tmp_path) as again:
         assert again.choose("best") == 2
-        assert again.is_ranked(3)
+        assert 3 in again.ranking
 
 
 def test_saves_in_the_background_and_seals_before_the_step_has_its_name(tmp_path, monkeypatch):
@@ -268,7 +268,7 @@ def test_the_first_format_is_read_with_the_scores_that_orbax_kept(tmp_path):
     )
     with Checkpoints(tmp_path) as checkpoints:
         assert checkpoints.choose("best") == 3
-        assert [checkpoints.is_ranked(step) for step in (3, 6)] == [True, False]
+        assert [step in checkpoints.ranking for step in (3, 6)] == [True, False]
         restored = checkpoints.restore(make_state(0, seed=1, ema=True), say=said.append)
     chex.assert_trees_all_equal(jax.device_get(restored), jax.device_get(make_state(3, ema=True)))
     assert said[0] == "nonfinite_in_row is not in the checkpoint, written by an older jaxseg (format 1): it starts anew"

@@ -14,7 +14,7 @@ import pytest
 from commands_data import make_folder
 from processes_start import state_of
 
-from jaxseg import checkpoint_files, train
+from jaxseg import checkpoint_files, loop, train
 
 CONFIG = str(Path(__file__).parent / "interruption_config.py")
 STEPS = 24
@@ -106,8 +106,8 @@ def test_a_run_that_meets_everything_ends_in_the_same_bits(alone, data, tmp_path
     monkeypatch.undo()
 
     # Ctrl-C in the evaluation after step 12: the step is on disk, and its evaluation is not waited for
-    evaluate = train.evaluate
-    monkeypatch.setattr(train, "evaluate", lambda *a: send(signal.SIGINT)() or evaluate(*a))
+    evaluate = loop.evaluate
+    monkeypatch.setattr(loop, "evaluate", lambda *a: send(signal.SIGINT)() or evaluate(*a))
     said = stops(arguments, capsys, 130)
     assert "resuming after step 7" in said
     assert f"SIGINT: step 12 is done and saved. {shown}" in said
