@@ -93,6 +93,8 @@ class DeepLabV3(nn.Module):
     - The cascade with block7: ``backbone=ResNet(101, 16, multi_grid=(1, 2, 1), extra_stages=3), aspp=False``.
     - torchvision's: ``backbone=ResNet(50, output_stride=8), dropout=0.5, hidden_convolution=True, auxiliary_weight=0.5,
       align_corners=False``.
+    - mmsegmentation's: ``backbone=ResNet(50, 8, deep_stem=True, stem_features=(32, 32, 64)), features=512,
+      projection_kernel_size=3, auxiliary_weight=0.4, align_corners=False``.
 
     Attributes:
         num_classes: channels of the logits.

@@ -23,15 +23,18 @@ from jaxseg.errors import InputError
 from jaxseg.models import grid
 from jaxseg.models.backbones.xception import Xception65
 from jaxseg.models.deeplab_v3 import ASPP, separable_conv
+from jaxseg.models.fcn import FCNHead, before_last
 from jaxseg.models.grid import rates_at
-from jaxseg.models.layers import Conv, ConvBNAct
+from jaxseg.models.layers import Conv, ConvBNAct, sow_auxiliary
 from jaxseg.types import Image, Logits
 
 
 class DeepLabV3Plus(nn.Module):
     """DeepLab v3+; the defaults are the paper's best, Xception-65 with separable convolutions.
 
-    Over a ResNet: ``DeepLabV3Plus(num_classes=21, backbone=ResNet(101, 16, multi_grid=(1, 2, 4)), separable=False)``.
+    - Over a ResNet: ``DeepLabV3Plus(num_classes=21, backbone=ResNet(101, 16, multi_grid=(1, 2, 4)), separable=False)``.
+    - mmsegmentation's: ``backbone=ResNet(50, 8, deep_stem=True, stem_features=(32, 32, 64)), features=512,
+      projection_kernel_size=3, auxiliary_weight=0.4, align_corners=False``.
 
     Attributes:
         num_classes: channels of the logits.
@@ -39,9 +42,11 @@ class DeepLabV3Plus(nn.Module):
         atrous_rates: at output stride 16; doubled at 8, halved at 32.
         features: channels of pyramid and decoder.
         image_pooling: adds the average of the whole map to the pyramid.
+        projection_kernel_size: see :class:`jaxseg.models.deeplab_v3.ASPP`.
         low_level_features: channels that the map at stride 4 is reduced to.
         separable: makes the 3x3 convolutions of pyramid and decoder depthwise separable.
         dropout: rate after the pyramid.
+        auxiliary_weight: of the loss of a head on the backbone's map before the last; 0, as in the paper, leaves it out.
         momentum: of the head's batch normalisations.
         align_corners: of all enlargements.
         dtype: compute dtype of the head; logits are float32 all the same.
@@ -52,9 +57,11 @@ class DeepLabV3Plus(nn.Module):
     atrous_rates: tuple[int, ...] = (6, 12, 18)
     features: int = 256
     image_pooling: bool = True
+    projection_kernel_size: int = 1
     low_level_features: int = 48
     separable: bool = True
     dropout: float = 0.1
+    auxiliary_weight: float = 0.0
     momentum: float = 0.9
     align_corners: bool = True
     dtype: Any = jnp.float32
@@ -74,12 +81,17 @@ class DeepLabV3Plus(nn.Module):
             )
         image = grid.extend(image, stride, align_corners=self.align_corners)
         maps = self.backbone(image, train=train)
+        if train and self.auxiliary_weight:
+            head = FCNHead(self.num_classes, dtype=self.dtype, name="auxiliary_head")
+            logits = grid.enlarge(head(before_last(maps), train=train), image, size, align_corners=self.align_corners)
+            sow_auxiliary(self, "auxiliary", self.auxiliary_weight, logits)
         low = maps[self.backbone.strides.index(4)]
         x = ASPP(
             rates_at(self.atrous_rates, stride, given_at=16),
             self.features,
             self.image_pooling,
             separable=self.separable,
+            projection_kernel_size=self.projection_kernel_size,
             momentum=self.momentum,
             dtype=self.dtype,
             name="aspp",

@@ -26,6 +26,8 @@ from jaxseg.types import Image, Logits
 class PSPNet(nn.Module):
     """PSPNet; the defaults are the authors' PSPNet-50.
 
+    mmsegmentation's: ``backbone=ResNet(50, 8, deep_stem=True, stem_features=(32, 32, 64)), align_corners=False``.
+
     Attributes:
         num_classes: channels of the logits.
         backbone: its last map is pooled, the one before feeds the auxiliary head.

@@ -37,7 +37,9 @@ class UPerNet(nn.Module):
         bins: of the pyramid pooling.
         dropout: rate before the classifier, and before the auxiliary one, of whole channels.
         auxiliary_features: channels inside the auxiliary head, on the last map but one.
-        auxiliary_weight: of its loss.
+        auxiliary_weight: of its loss; 0 leaves the head out.
+        feature_norms: a layer norm on each map of the backbone, as segmentation_models.pytorch has it for all backbones.
+        align_corners: of the enlargement of the logits, and of no other; that library's is ``True``.
         dtype: compute dtype of all but the backbone; logits are float32 all the same.
     """
 
@@ -48,6 +50,8 @@ class UPerNet(nn.Module):
     dropout: float = 0.1
     auxiliary_features: int = 256
     auxiliary_weight: float = 0.4
+    feature_norms: bool = False
+    align_corners: bool = False
     dtype: Any = jnp.float32
 
     @nn.compact
@@ -64,7 +68,7 @@ class UPerNet(nn.Module):
                 f"UPerNet builds a pyramid of several maps, and the backbone has strides {self.backbone.strides}: give one with "
                 "two or more."
             )
-        if train:
+        if train and self.auxiliary_weight:
             head = FCNHead(
                 self.num_classes,
                 self.dropout,
@@ -75,10 +79,13 @@ class UPerNet(nn.Module):
             )
             logits = head(maps[-2], train=train).astype(jnp.float32)
             sow_auxiliary(self, "auxiliary", self.auxiliary_weight, ops.resize(logits, size))
+        if self.feature_norms:
+            norms = (nn.LayerNorm(epsilon=1e-6, dtype=self.dtype, name=f"norm{i}") for i in range(1, len(maps) + 1))
+            maps = tuple(norm(x) for norm, x in zip(norms, maps, strict=True))
         x = self._fuse(self._pyramid(maps, train=train), train=train)
         x = nn.Dropout(self.dropout, broadcast_dims=(1, 2), deterministic=not train)(x)
         classifier = Conv(self.num_classes, 1, kernel_init=nn.initializers.normal(0.01), dtype=self.dtype, name="classifier")
-        return ops.resize(classifier(x).astype(jnp.float32), size)
+        return ops.resize(classifier(x).astype(jnp.float32), size, align_corners=self.align_corners)
 
     def _pyramid(self, maps: Maps, *, train: bool) -> Maps:
         """Return laterals and pooled map summed from the top down, each but the top convolved."""

@@ -103,6 +103,7 @@ class ResNet(nn.Module):
         extra_stages: copies of the fourth stage after it, each with the stride of 2, or twice the rate, that it brings (DeepLab
             v3, "going deeper", section 3.2: its block5 to block7 are 3).
         deep_stem: three 3x3 convolutions (64, 64, 128), as PSPNet, instead of one 7x7 of 64.
+        stem_features: channels of the deep stem's three; ``None`` is PSPNet's. mmsegmentation's ResNetV1c has (32, 32, 64).
         stride_in_1x1: see :class:`Block`.
         first_block_keeps_rate: whether the first block of a stage whose stride became a rate still has the rate of the stage
             before: then every value of the strided network is also one of the atrous one, as in torchvision's and DeepLab v3's
@@ -118,6 +119,7 @@ class ResNet(nn.Module):
     multi_grid: tuple[int, ...] | None = None
     extra_stages: int = 0
     deep_stem: bool = False
+    stem_features: tuple[int, int, int] | None = None
     stride_in_1x1: bool = False
     first_block_keeps_rate: bool = True
     width: int = 64
@@ -168,7 +170,8 @@ class ResNet(nn.Module):
     def _stem(self, x: Image, *, train: bool) -> Float[Array, "b h2 w2 c2"]:
         layers: tuple[tuple[int, int, int], ...] = ((self.width, 7, 2),)
         if self.deep_stem:
-            layers = ((self.width, 3, 2), (self.width, 3, 1), (2 * self.width, 3, 1))
+            first, second, third = self.stem_features or (self.width, self.width, 2 * self.width)
+            layers = ((first, 3, 2), (second, 3, 1), (third, 3, 1))
         for n, (features, kernel_size, strides) in enumerate(layers, start=1):
             name = f"stem{n}" if self.deep_stem else "stem"
             conv = ConvBNAct(
@@ -189,6 +192,8 @@ class ResNet(nn.Module):
             raise InputError(f"depth={self.depth}: ResNet has the depths {', '.join(map(str, DEPTHS))}.")
         if self.output_stride not in (8, 16, 32):
             raise InputError(f"output_stride={self.output_stride}: ResNet takes 8, 16 and 32.")
+        if self.stem_features is not None and not self.deep_stem:
+            raise InputError(f"stem_features={self.stem_features} are those of a deep stem: give deep_stem=True too.")
         if self.extra_stages < 0:
             raise InputError(f"extra_stages={self.extra_stages} must be at least 0.")
         bottleneck, counts = DEPTHS[self.depth]

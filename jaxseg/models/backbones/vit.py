@@ -54,6 +54,7 @@ class ViT(nn.Module):
         image_size: height and width for which position embeddings are learnt.
         feature_depths: after which blocks (1 is the first) the token maps are given out, rising; ``()`` for the last only.
         class_token: whether a learnt token goes through the blocks before the patches'.
+        patch_bias: whether the patches' embedding has a bias; mmsegmentation's has none.
         dropout: rate in the blocks and after the position embeddings.
         attention_dropout: rate of the attention weights.
         drop_path: probability of dropping a branch in the last block; it rises linearly from 0 in the first.
@@ -69,6 +70,7 @@ class ViT(nn.Module):
     image_size: tuple[int, int] = (224, 224)
     feature_depths: tuple[int, ...] = ()
     class_token: bool = False
+    patch_bias: bool = True
     dropout: float = 0.0
     attention_dropout: float = 0.0
     drop_path: float = 0.0
@@ -134,6 +136,7 @@ class ViT(nn.Module):
             self.patch_size,
             strides=self.patch_size,
             padding=0,
+            use_bias=self.patch_bias,
             kernel_init=nn.initializers.lecun_normal(),
             dtype=self.dtype,
             name="patch_embedding",
