@@ -3,6 +3,7 @@
 import importlib
 import importlib.machinery
 import importlib.util
+import pathlib
 import sys
 import types
 import warnings
@@ -110,3 +111,18 @@ def resnet(depth=50, **fields):
 def fcn_head(channels, features, index=2, **fields):
     options = {"in_channels": channels, "channels": features, "in_index": index, "num_convs": 1, "concat_input": False}
     return {"type": "FCNHead", **options, **fields}
+
+
+def count_of_config(name, classes):
+    """Return the number of parameters of a model in mmsegmentation's own configs, built without its values."""
+    mmseg, mmengine = importlib.import_module("mmseg"), importlib.import_module("mmengine")
+    folder = pathlib.Path(mmseg.__file__).parent / ".mim" / "configs" / "_base_" / "models"
+    config = mmengine.Config.fromfile(folder / f"{name}.py").model
+    config.pretrained, config.backbone.pretrained = None, None
+    heads = config.auxiliary_head if isinstance(config.auxiliary_head, list) else [config.auxiliary_head]
+    for head in (config.decode_head, *heads):
+        head.num_classes = classes
+    with warnings.catch_warnings(), torch.device("meta"):
+        warnings.simplefilter("ignore")
+        network = importlib.import_module("mmseg.registry").MODELS.build(config)
+    return sum(p.numel() for p in network.parameters())
