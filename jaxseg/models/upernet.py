@@ -30,6 +30,9 @@ Maps = tuple[Float[Array, "b _ _ _"], ...]
 class UPerNet(nn.Module):
     """UPerNet; the defaults are mmsegmentation's on Swin-T.
 
+    segmentation_models.pytorch's: ``backbone=ResNet(50), features=256, dropout=0.0, auxiliary_weight=0.0, feature_norms=True,
+    align_corners=True``.
+
     Attributes:
         num_classes: channels of the logits.
         backbone: two maps or more, none finer than the one before; the last four are read.

@@ -1,6 +1,6 @@
 """All kinds of files that are known, in the order in which they are tried: a whole network before its parts."""
 
-from jaxseg.weights import caffe, mmseg, timm, torchvision, transformers
+from jaxseg.weights import caffe, mmseg, smp, timm, torchvision, transformers
 from jaxseg.weights.formats import Format
 
 FORMATS: tuple[Format, ...] = (
@@ -8,5 +8,6 @@ FORMATS: tuple[Format, ...] = (
     *timm.FORMATS,
     *transformers.FORMATS,
     *mmseg.FORMATS,
+    *smp.FORMATS,
     *caffe.FORMATS,
 )

@@ -12,7 +12,6 @@ from references import apply, close, compare_step, converted, image, labels, rev
 from jaxseg import weights
 from jaxseg.models import FCN, SETRMLA, SETRPUP, DeepLabV3, DeepLabV3Plus, PSPNet, SETRNaive, UNet, UPerNet
 from jaxseg.models.backbones import ResNet, Swin, ViT
-from jaxseg.models.backbones.resnet import DEPTHS
 
 require_mmseg()
 
@@ -195,20 +194,6 @@ def saved(network, tmp_path):
     return tmp_path / "whole.pth"
 
 
-@pytest.fixture
-def few_blocks(monkeypatch):
-    """A ResNet-50 of one block in each stage, on both sides.
-
-    Through all 16 blocks of random weights the reference's own gradients in float32 differ by 2 to 8 percent from those in
-    float64: a comparison of steps would only see rounding.
-    """
-    from mmseg.models.backbones import ResNetV1c
-
-    kind = ResNetV1c.arch_settings[50][0]
-    monkeypatch.setitem(ResNetV1c.arch_settings, 50, (kind, (1, 1, 1, 1)))
-    monkeypatch.setitem(DEPTHS, 50, (True, (1, 1, 1, 1)))
-
-
 @pytest.mark.parametrize(
     "make",
     [
@@ -224,12 +209,11 @@ def few_blocks(monkeypatch):
         setr_mla,
     ],
 )
-def test_training_step(make, few_blocks, tmp_path):
+def test_training_step(make, tmp_path):
     network, model = make()
-    # Of a seed at which no value lies so near to a ReLU's kink, or to another in a max pooling, that rounding decides.
-    x, y = image(64, 96, batch=4, seed=2), labels(64, 96, batch=4, classes=5)
+    x, y = image(64, 96, batch=4), labels(64, 96, batch=4, classes=5)
     network = through(network)
-    compare_step(network, loss(network, y, 0.4), model, segmentation_loss(model, y), x, tmp_path)
+    compare_step(network, loss(network, y, 0.4), model, segmentation_loss(y), x, tmp_path)
 
 
 COUNTS = {

@@ -119,7 +119,7 @@ def test_vit_training_step(tmp_path):
     network, model, _ = small_vit(32)
     x, y = image(32, 32, batch=4), np.array([1, 6, 0, 3])
     loss = their_image_loss(y)
-    compare_step(network, lambda out: loss(out.logits), model, image_loss(model, y), x, tmp_path)
+    compare_step(network, lambda out: loss(out.logits), model, image_loss(y), x, tmp_path)
 
 
 @pytest.mark.parametrize("size", [(56, 56), (75, 130)])
@@ -152,7 +152,7 @@ def test_swin_training_step(tmp_path):
     network, model = small_swin()
     x, y = image(56, 56, batch=4), np.array([1, 6, 0, 3])
     loss = their_image_loss(y)
-    compare_step(network, lambda out: loss(out.logits), model, image_loss(model, y), x, tmp_path)
+    compare_step(network, lambda out: loss(out.logits), model, image_loss(y), x, tmp_path)
 
 
 def test_swin_backbone(tmp_path):
@@ -195,7 +195,7 @@ def test_upernet_training_step(tmp_path):
     x, y = image(64, 72, batch=4), labels(64, 72, batch=4, classes=5)
     network.config.loss_ignore_index = 255
     network.forward = lambda x, forward=network.forward: forward(x, labels=torch.tensor(y))
-    compare_step(network, lambda out: out.loss, model, segmentation_loss(model, y), x, tmp_path)
+    compare_step(network, lambda out: out.loss, model, segmentation_loss(y), x, tmp_path)
 
 
 def count(tree):

@@ -102,6 +102,7 @@ class ResNet(nn.Module):
             3.2.1); ``None`` is 1 each.
         extra_stages: copies of the fourth stage after it, each with the stride of 2, or twice the rate, that it brings (DeepLab
             v3, "going deeper", section 3.2: its block5 to block7 are 3).
+        stages: how many of the four stages there are, and of the maps after the stem's.
         deep_stem: three 3x3 convolutions (64, 64, 128), as PSPNet, instead of one 7x7 of 64.
         stem_features: channels of the deep stem's three; ``None`` is PSPNet's. mmsegmentation's ResNetV1c has (32, 32, 64).
         stride_in_1x1: see :class:`Block`.
@@ -118,6 +119,7 @@ class ResNet(nn.Module):
     output_stride: int = 32
     multi_grid: tuple[int, ...] | None = None
     extra_stages: int = 0
+    stages: int = 4
     deep_stem: bool = False
     stem_features: tuple[int, int, int] | None = None
     stride_in_1x1: bool = False
@@ -129,7 +131,8 @@ class ResNet(nn.Module):
     @property
     def strides(self) -> tuple[int, ...]:
         """Strides of the features: of the stem, then of the stages."""
-        return (2, *(min(stride, self.output_stride) for stride in (4, 8, 16, 32) + (32,) * self.extra_stages))
+        strides = ((4, 8, 16, 32) + (32,) * self.extra_stages)[: self.stages + self.extra_stages]
+        return (2, *(min(stride, self.output_stride) for stride in strides))
 
     @nn.compact
     def __call__(self, image: Image, *, train: bool = False) -> tuple[Float[Array, "b _ _ _"], ...]:
@@ -202,4 +205,8 @@ class ResNet(nn.Module):
                 f"multi_grid={self.multi_grid} gives {len(self.multi_grid)} rates, but the last stage of ResNet-{self.depth} has "
                 f"{counts[3]} blocks: give one per block."
             )
-        return bottleneck, counts + counts[3:] * self.extra_stages
+        if not 1 <= self.stages <= 4 or (self.stages < 4 and (self.extra_stages or self.multi_grid)):
+            raise InputError(
+                f"stages={self.stages}: ResNet has 1 to 4; extra_stages and multi_grid are about the fourth, and need it."
+            )
+        return bottleneck, counts[: self.stages] + counts[3:] * self.extra_stages
