@@ -8,6 +8,7 @@ what the scene is, and the averages tell it. An auxiliary head reads the stage b
 Differs from the paper:
     - The heads end in a 3x3 convolution with dropout and a 1x1 classifier, and images have sides ``8 k + 1``, as in the authors'
       PyTorch code; :mod:`jaxseg.models.grid` extends others.
+    - segmentation_models.pytorch's reads stride 8 of a strided ResNet, before its last two stages: see :class:`PSPNet`.
 """
 
 from typing import Any

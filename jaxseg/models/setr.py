@@ -10,6 +10,7 @@ Differs from the paper:
     - Any image size: the grid is padded to whole patches and the logits are cropped. The authors' code takes squares.
     - ``align_corners`` is False, as in the authors' configs and mmsegmentation; MLA's enlargement of its streams by 4 aligns
       corners, as the authors' code does whatever the config says (mmsegmentation's does not).
+    - Logits of whole patches are cropped to the image; mmsegmentation stretches them.
     - No bias in convolutions before a batch norm, which takes it out again; the authors have one in naive and PUP.
     - MLA has no class token. The authors' adds its position and drops it before the first block, so that it learns nothing. In
       naive and PUP it goes through all blocks, and the heads leave it out.

@@ -1,7 +1,7 @@
 """segmentation_models.pytorch's networks on ResNets: U-Net, PSPNet, DeepLab v3 and v3+, UPerNet.
 
-Names are those of version 0.6; older ones of DeepLab v3's decoder are read as well. Images went in as RGB, with ImageNet's mean and
-deviation, where the encoder came from ImageNet. What the networks here must be given to be its stands in their docstrings.
+Names are those of version 0.6; older ones of DeepLab v3's decoder are read as well. Images went in as RGB, with ImageNet's mean
+and deviation, where the encoder came from ImageNet. What the networks here must be given to be its stands in their docstrings.
 
 Differences that no array shows:
 

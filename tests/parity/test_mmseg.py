@@ -227,9 +227,9 @@ COUNTS = {
         29_063_146,
     ),
     "upernet_swin": (UPerNet, {}, 59_842_532),
-    "setr_naive": (SETRNaive, {"enlarge": 4}, 305_424_980),
-    "setr_pup": (SETRPUP, {"auxiliary_last": False}, 317_157_460),
-    "setr_mla": (SETRMLA, {"classifier_kernel_size": 1, "auxiliary_bias": True}, 309_370_473),
+    "setr_naive": (SETRNaive, {"enlarge": 4}, 306_537_556),
+    "setr_pup": (SETRPUP, {"auxiliary_last": False}, 316_697_172),
+    "setr_mla": (SETRMLA, {"classifier_kernel_size": 1, "auxiliary_bias": True}, 310_681_193),
 }
 
 

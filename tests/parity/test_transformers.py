@@ -116,10 +116,11 @@ def test_vit_at_another_size(size, tmp_path):
 
 
 def test_vit_training_step(tmp_path):
+    """To less than 1e-5, for its norms add 1e-12 to the variance, and ours 1e-6."""
     network, model, _ = small_vit(32)
     x, y = image(32, 32, batch=4), np.array([1, 6, 0, 3])
     loss = their_image_loss(y)
-    compare_step(network, lambda out: loss(out.logits), model, image_loss(y), x, tmp_path)
+    compare_step(network, lambda out: loss(out.logits), model, image_loss(y), x, tmp_path, tolerance=1e-4)
 
 
 @pytest.mark.parametrize("size", [(56, 56), (75, 130)])

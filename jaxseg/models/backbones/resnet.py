@@ -6,6 +6,9 @@ https://arxiv.org/abs/1706.05587, section 3.1).
 
 Differs from the paper:
     - A bottleneck strides in its 3x3 convolution, as torchvision and most do ("v1.5"); ``stride_in_1x1`` is the paper's.
+    - Of atrous ResNets torchvision's, timm's and mmsegmentation's give the first block of a stage the rate of the stage before,
+      segmentation_models.pytorch's and PSPNet's the new one: ``first_block_keeps_rate``. mmsegmentation's ResNetV1c has another
+      stem, ``stem_features``. Its blocks of two 3x3 convolutions (ResNet-18 and -34) spread the first alone; here both.
 """
 
 from typing import Any

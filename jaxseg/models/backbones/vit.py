@@ -14,6 +14,7 @@ Differs from the paper:
     - Images whose sides the patch size does not divide are extended by zeros at the right and the bottom.
     - The classifier is one linear layer, without the hidden one that the paper has in pre-training. ``pooling="mean"`` averages
       normalised tokens, where timm normalises their average (its ``fc_norm``).
+    - transformers' norms add 1e-12 to the variance, here 1e-6; mmsegmentation's patches have no bias, ``patch_bias=False``.
     - No distillation token, which DeiT's distilled networks have.
 """
 
