@@ -9,6 +9,7 @@ and the whole image's average, each with batch normalisation, concatenated and p
 Differs from the paper:
     - Running statistics keep 0.9 per step; the paper's 0.9997, for long runs from ImageNet: set ``momentum`` here and in the
       backbone.
+    - mmsegmentation concatenates the image's average before the other branches; its files are read in our order.
     - Dropout of 0.1 before the classifier, as in the authors' code.
 """
 
@@ -40,6 +41,7 @@ class ASPP(nn.Module):
             one leave its batch normalisation nothing to learn from.
         separable: the 3x3 branches are depthwise separable, as in DeepLab v3+.
         projection_kernel_size: side of the projection's kernel; the paper's 1, mmsegmentation's 3.
+        depthwise_norm: see :class:`jaxseg.models.layers.SeparableConv`.
         momentum: of the batch normalisations.
         dtype: compute dtype.
     """
@@ -49,6 +51,7 @@ class ASPP(nn.Module):
     image_pooling: bool = True
     separable: bool = False
     projection_kernel_size: int = 1
+    depthwise_norm: bool = True
     momentum: float = 0.9
     dtype: Any = jnp.float32
 
@@ -60,7 +63,9 @@ class ASPP(nn.Module):
         for n, rate in enumerate(self.atrous_rates, start=1):
             name = f"branch{n}"  # not by its rate, which changes with the output stride while the parameters stay
             branch = (
-                separable_conv(self.features, self.momentum, self.dtype, name, atrous_rate=rate)
+                separable_conv(
+                    self.features, self.momentum, self.dtype, name, atrous_rate=rate, depthwise_norm=self.depthwise_norm
+                )
                 if self.separable
                 else ConvBNAct(self.features, atrous_rate=rate, name=name, **shared)
             )
@@ -73,13 +78,16 @@ class ASPP(nn.Module):
         return ConvBNAct(self.features, kernel_size=self.projection_kernel_size, name="projection", **shared)(x, train=train)
 
 
-def separable_conv(features: int, momentum: float, dtype: Any, name: str, *, atrous_rate: int = 1) -> SeparableConv:
+def separable_conv(
+    features: int, momentum: float, dtype: Any, name: str, *, atrous_rate: int = 1, depthwise_norm: bool = True
+) -> SeparableConv:
     """Return a separable 3x3 convolution with ReLU after both its parts, as the heads of DeepLab v3+ have them."""
     return SeparableConv(
         features,
         momentum,
         1e-5,
         atrous_rate=atrous_rate,
+        depthwise_norm=depthwise_norm,
         depthwise_init=depthwise_init,
         pointwise_init=pointwise_init,
         dtype=dtype,
@@ -93,6 +101,10 @@ class DeepLabV3(nn.Module):
     - The cascade with block7: ``backbone=ResNet(101, 16, multi_grid=(1, 2, 1), extra_stages=3), aspp=False``.
     - torchvision's: ``backbone=ResNet(50, output_stride=8), dropout=0.5, hidden_convolution=True, auxiliary_weight=0.5,
       align_corners=False``.
+    - mmsegmentation's: ``backbone=ResNet(50, 8, deep_stem=True, stem_features=(32, 32, 64)), features=512,
+      projection_kernel_size=3, auxiliary_weight=0.4, align_corners=False``.
+    - segmentation_models.pytorch's: ``backbone=ResNet(50, 8, first_block_keeps_rate=False), dropout=0.5,
+      hidden_convolution=True, extend_image=False``.
 
     Attributes:
         num_classes: channels of the logits.
@@ -108,6 +120,8 @@ class DeepLabV3(nn.Module):
         auxiliary_weight: of an auxiliary head's loss; 0, as in the paper, leaves the head out.
         momentum: of the head's batch normalisations.
         align_corners: of the enlargement.
+        extend_image: whether, where corners are aligned, an image is extended to sides ``stride * k + 1``, as
+            :mod:`jaxseg.models.grid` says; segmentation_models.pytorch does not, and takes only multiples of the stride.
         dtype: compute dtype of the heads; logits are float32 all the same.
     """
 
@@ -123,6 +137,7 @@ class DeepLabV3(nn.Module):
     auxiliary_weight: float = 0.0
     momentum: float = 0.9
     align_corners: bool = True
+    extend_image: bool = True
     dtype: Any = jnp.float32
 
     @nn.compact
@@ -133,7 +148,7 @@ class DeepLabV3(nn.Module):
             InputError: for rates that cannot be halved.
         """
         stride, size = self.backbone.strides[-1], (image.shape[1], image.shape[2])
-        image = grid.extend(image, stride, align_corners=self.align_corners)
+        image = grid.extend(image, stride, align_corners=self.align_corners and self.extend_image)
         maps = self.backbone(image, train=train)
         if train and self.auxiliary_weight:
             head = FCNHead(self.num_classes, dtype=self.dtype, name="auxiliary_head")

@@ -153,13 +153,15 @@ class FCN8s(FCN32s):
 
 
 class FCNHead(nn.Module):
-    """A 3x3 convolution, batch norm, ReLU, dropout, 1x1 classifier.
+    """A 3x3 convolution, batch norm, ReLU, dropout, 1x1 classifier; or more than one convolution.
 
     Attributes:
         num_classes: channels of the logits.
         dropout: rate before the classifier.
         features: channels of the convolution; ``None`` for a quarter of the map's.
         dropped_channels: drops whole channels, as PSPNet's code and mmsegmentation's, and not single values, as torchvision's.
+        convolutions: how many, each with norm and ReLU.
+        joins_input: one convolution more, over the head's input beside what the others made of it.
         dtype: compute dtype.
     """
 
@@ -167,13 +169,21 @@ class FCNHead(nn.Module):
     dropout: float = 0.1
     features: int | None = None
     dropped_channels: bool = False
+    convolutions: int = 1
+    joins_input: bool = False
     dtype: Any = jnp.float32
 
     @nn.compact
     def __call__(self, x: Float[Array, "b h w c"], *, train: bool) -> Float[Array, "b h w num_classes"]:
         """Return logits of the map's size, in the compute dtype."""
         features = x.shape[3] // 4 if self.features is None else self.features
-        x = ConvBNAct(features, 0.9, 1e-5, dtype=self.dtype, name="hidden")(x, train=train)
+        given = x
+        for n in range(1, self.convolutions + 1):
+            name = "hidden" if n == 1 else f"hidden{n}"
+            x = ConvBNAct(features, 0.9, 1e-5, dtype=self.dtype, name=name)(x, train=train)
+        if self.joins_input:
+            x = jnp.concatenate([given.astype(x.dtype), x], axis=-1)
+            x = ConvBNAct(features, 0.9, 1e-5, dtype=self.dtype, name="joined")(x, train=train)
         places = (1, 2) if self.dropped_channels else ()
         x = nn.Dropout(self.dropout, broadcast_dims=places, deterministic=not train)(x)
         return Conv(self.num_classes, 1, kernel_init=nn.initializers.normal(0.01), dtype=self.dtype, name="classifier")(x)
@@ -196,16 +206,25 @@ def before_last(maps: tuple[Float[Array, "b _ _ _"], ...]) -> Float[Array, "b h 
 class FCN(nn.Module):
     """The FCN of today's libraries: a head on the last map of an atrous ResNet or other backbone, an auxiliary one before.
 
+    The defaults are torchvision's. mmsegmentation's: ``backbone=ResNet(50, 8, deep_stem=True, stem_features=(32, 32, 64)),
+    auxiliary_weight=0.4, convolutions=2, joins_input=True, dropped_channels=True``.
+
     Attributes:
         num_classes: channels of the logits.
         backbone: its last two maps are scored.
         auxiliary_weight: of the auxiliary head's loss; torchvision's 0.5. 0 leaves the head out.
+        convolutions: of the head; the auxiliary one has one.
+        joins_input: see :class:`FCNHead`; likewise of the head alone.
+        dropped_channels: see :class:`FCNHead`.
         dtype: compute dtype of the heads; logits are float32 all the same.
     """
 
     num_classes: int
     backbone: Any = ResNet(depth=50, output_stride=8)
     auxiliary_weight: float = 0.5
+    convolutions: int = 1
+    joins_input: bool = False
+    dropped_channels: bool = False
     dtype: Any = jnp.float32
 
     @nn.compact
@@ -214,9 +233,18 @@ class FCN(nn.Module):
         size = (image.shape[1], image.shape[2])
         maps = self.backbone(image, train=train)
         if train and self.auxiliary_weight:
-            logits = FCNHead(self.num_classes, dtype=self.dtype, name="auxiliary_head")(before_last(maps), train=train)
+            head = FCNHead(self.num_classes, dropped_channels=self.dropped_channels, dtype=self.dtype, name="auxiliary_head")
+            logits = head(before_last(maps), train=train)
             sow_auxiliary(self, "auxiliary", self.auxiliary_weight, ops.resize(logits.astype(jnp.float32), size))
-        logits = FCNHead(self.num_classes, dtype=self.dtype, name="head")(maps[-1], train=train)
+        head = FCNHead(
+            self.num_classes,
+            dropped_channels=self.dropped_channels,
+            convolutions=self.convolutions,
+            joins_input=self.joins_input,
+            dtype=self.dtype,
+            name="head",
+        )
+        logits = head(maps[-1], train=train)
         return ops.resize(logits.astype(jnp.float32), size)
 
 

@@ -185,6 +185,8 @@ class SeparableConv(nn.Module):
         kernel_size: side of the square depthwise kernel.
         strides: step between output pixels.
         atrous_rate: spacing of the depthwise kernel's taps.
+        depthwise_norm: whether the depthwise convolution is followed by batch normalisation and activation;
+            segmentation_models.pytorch has neither there.
         depthwise_activation: applied between the two; ``None`` for none.
         activation: applied last; ``None`` for none.
         depthwise_init: initialiser of the depthwise kernel ``(kernel_size, kernel_size, 1, c)``.
@@ -199,6 +201,7 @@ class SeparableConv(nn.Module):
     kernel_size: int = 3
     strides: int = 1
     atrous_rate: int = 1
+    depthwise_norm: bool = True
     depthwise_activation: Callable[[Array], Array] | None = nn.relu
     activation: Callable[[Array], Array] | None = nn.relu
     depthwise_init: Initializer = he_normal
@@ -210,18 +213,20 @@ class SeparableConv(nn.Module):
     def __call__(self, x: Float[Array, "b h w c"], *, train: bool) -> Float[Array, "b h2 w2 features"]:
         """Return the activated map."""
         channels = x.shape[-1]
-        shared = {"momentum": self.momentum, "epsilon": self.epsilon, "dtype": self.dtype, "param_dtype": self.param_dtype}
-        depthwise = ConvBNAct(
-            channels,
-            kernel_size=self.kernel_size,
-            strides=self.strides,
-            atrous_rate=self.atrous_rate,
-            groups=channels,
-            activation=self.depthwise_activation,
-            kernel_init=self.depthwise_init,
-            name="depthwise",
-            **shared,
-        )
+        shared: dict[str, Any] = {"momentum": self.momentum, "epsilon": self.epsilon, "dtype": self.dtype}
+        shared["param_dtype"] = self.param_dtype
+        depthwise: dict[str, Any] = {
+            "kernel_size": self.kernel_size,
+            "strides": self.strides,
+            "atrous_rate": self.atrous_rate,
+            "groups": channels,
+            "kernel_init": self.depthwise_init,
+            "name": "depthwise",
+        }
+        if self.depthwise_norm:
+            x = ConvBNAct(channels, activation=self.depthwise_activation, **depthwise, **shared)(x, train=train)
+        else:
+            x = Conv(channels, use_bias=False, dtype=self.dtype, param_dtype=self.param_dtype, **depthwise)(x)
         pointwise = ConvBNAct(
             self.features,
             kernel_size=1,
@@ -230,7 +235,7 @@ class SeparableConv(nn.Module):
             name="pointwise",
             **shared,
         )
-        return pointwise(depthwise(x, train=train), train=train)
+        return pointwise(x, train=train)
 
 
 def sow_auxiliary(module: nn.Module, name: str, weight: float, logits: Float[Array, "b h w k"]) -> None:

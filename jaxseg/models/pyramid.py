@@ -11,7 +11,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from jaxseg import ops
-from jaxseg.models.layers import ConvBNAct
+from jaxseg.models.layers import Conv, ConvBNAct
 
 
 class PyramidPooling(nn.Module):
@@ -21,12 +21,15 @@ class PyramidPooling(nn.Module):
         bins: sides of the grids; the paper's 1, 2, 3 and 6. A grid finer than the map repeats pixels.
         features: channels of each; the paper's a quarter of the map's.
         align_corners: of the enlargement; PSPNet's authors align them, UPerNet's code in mmsegmentation does not.
+        whole_norm: whether the whole map's average is normalised too. It is one value per channel and image; instead of the norm
+            segmentation_models.pytorch has a bias there.
         dtype: compute dtype.
     """
 
     bins: tuple[int, ...] = (1, 2, 3, 6)
     features: int = 512
     align_corners: bool = False
+    whole_norm: bool = True
     dtype: Any = jnp.float32
 
     @nn.compact
@@ -36,7 +39,11 @@ class PyramidPooling(nn.Module):
         size = (x.shape[1], x.shape[2])
         levels = [x]
         for side in self.bins:
-            level = ConvBNAct(self.features, 0.9, 1e-5, kernel_size=1, dtype=self.dtype, name=f"bin{side}")
-            pooled = level(ops.adaptive_avg_pool(x, side), train=train)
+            pooled = ops.adaptive_avg_pool(x, side)
+            if side == 1 and not self.whole_norm:
+                pooled = nn.relu(Conv(self.features, 1, dtype=self.dtype, name="bin1")(pooled))
+            else:
+                level = ConvBNAct(self.features, 0.9, 1e-5, kernel_size=1, dtype=self.dtype, name=f"bin{side}")
+                pooled = level(pooled, train=train)
             levels.append(ops.resize(pooled, size, align_corners=self.align_corners))
         return jnp.concatenate(levels, axis=-1)

@@ -10,6 +10,7 @@ Differs from the paper:
     - Any image size: the grid is padded to whole patches and the logits are cropped. The authors' code takes squares.
     - ``align_corners`` is False, as in the authors' configs and mmsegmentation; MLA's enlargement of its streams by 4 aligns
       corners, as the authors' code does whatever the config says (mmsegmentation's does not).
+    - Logits of whole patches are cropped to the image; mmsegmentation stretches them.
     - No bias in convolutions before a batch norm, which takes it out again; the authors have one in naive and PUP.
     - MLA has no class token. The authors' adds its position and drops it before the first block, so that it learns nothing. In
       naive and PUP it goes through all blocks, and the heads leave it out.
@@ -91,12 +92,24 @@ class SETRNaive(SETR):
     """SETR-Naive; the defaults are on ViT-L/16 at 768 x 768. See :class:`SETR` for the attributes.
 
     The last map feeds the main head, each earlier one (after blocks 10, 15 and 20) an auxiliary head of the same form.
+
+    mmsegmentation's: ``backbone=ViT(..., class_token=True, patch_bias=False), enlarge=4``, and on ADE20K
+    ``auxiliary_convolutions=2``.
+
+    Attributes:
+        enlarge: of the maps before the classifiers; the rest of the way follows behind them.
+        auxiliary_convolutions: of each auxiliary head, with an enlargement after each.
     """
 
+    enlarge: int = 1
+    auxiliary_convolutions: int = 1
+
     def _decode(self, maps: Maps, *, train: bool) -> tuple[SmallLogits, list[SmallLogits]]:
-        earlier = maps[:-1] if train else ()
-        auxiliary = [self._head(f"auxiliary_head{i}", 1)(x, train=train) for i, x in enumerate(earlier, start=1)]
-        return self._head("head", 1)(maps[-1], train=train), auxiliary
+        auxiliary = []
+        for i, x in enumerate(maps[:-1] if train else (), start=1):
+            head = self._head(f"auxiliary_head{i}", 1, convs=self.auxiliary_convolutions, enlarge=self.enlarge)
+            auxiliary.append(head(x, train=train))
+        return self._head("head", 1, enlarge=self.enlarge)(maps[-1], train=train), auxiliary
 
 
 class SETRPUP(SETR):
@@ -104,12 +117,22 @@ class SETRPUP(SETR):
 
     Four 3x3 convolutions with a doubling after each. Every map, the last one too, feeds an auxiliary head: one 3x3 convolution,
     an enlargement by 4, the classifier.
+
+    mmsegmentation's: ``backbone=ViT(..., class_token=True, patch_bias=False), auxiliary_last=False, auxiliary_convolutions=2``.
+
+    Attributes:
+        auxiliary_last: whether the last map feeds an auxiliary head too.
+        auxiliary_convolutions: of each auxiliary head, with an enlargement after each.
     """
 
+    auxiliary_last: bool = True
+    auxiliary_convolutions: int = 1
+
     def _decode(self, maps: Maps, *, train: bool) -> tuple[SmallLogits, list[SmallLogits]]:
-        auxiliary = []
-        for i, x in enumerate(maps if train else (), start=1):
-            auxiliary.append(self._head(f"auxiliary_head{i}", 3, enlarge=4)(x, train=train))
+        auxiliary, read = [], maps if self.auxiliary_last else maps[:-1]
+        for i, x in enumerate(read if train else (), start=1):
+            head = self._head(f"auxiliary_head{i}", 3, convs=self.auxiliary_convolutions, enlarge=4)
+            auxiliary.append(head(x, train=train))
         return self._head("head", 3, convs=4, enlarge=2)(maps[-1], train=train), auxiliary
 
 
@@ -118,14 +141,21 @@ class SETRMLA(SETR):
 
     See :class:`SETR` for the other attributes. Every stream feeds an auxiliary head, a 1x1 convolution without bias.
 
+    mmsegmentation's: ``backbone=ViT(..., patch_bias=False), stream_align_corners=False, classifier_kernel_size=1,
+    auxiliary_bias=True``.
+
     Attributes:
         stream_features: channels of each stream before they are put together.
         stream_align_corners: of the enlargement of the streams by 4.
+        classifier_kernel_size: side of the classifier's kernel.
+        auxiliary_bias: whether the auxiliary heads have a bias.
     """
 
     backbone: ViT = ViT(image_size=(768, 768), feature_depths=(6, 12, 18, 24))
     stream_features: int = 128
     stream_align_corners: bool = True
+    classifier_kernel_size: int = 3
+    auxiliary_bias: bool = False
 
     def _decode(self, maps: Maps, *, train: bool) -> tuple[SmallLogits, list[SmallLogits]]:
         if len(maps) < 2:
@@ -138,11 +168,13 @@ class SETRMLA(SETR):
             self.head_features,
             self.stream_features,
             align_corners=self.stream_align_corners,
+            classifier_kernel_size=self.classifier_kernel_size,
             dtype=self.dtype,
             name="head",
         )
         logits, streams = decoder(maps, train=train)
         auxiliary = []
         for i, x in enumerate(streams if train else (), start=1):
-            auxiliary.append(LinearHead(self.num_classes, dtype=self.dtype, name=f"auxiliary_head{i}")(x))
+            head = LinearHead(self.num_classes, self.auxiliary_bias, dtype=self.dtype, name=f"auxiliary_head{i}")
+            auxiliary.append(head(x))
         return logits, auxiliary

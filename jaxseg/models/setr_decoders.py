@@ -24,7 +24,7 @@ class UpsamplingHead(nn.Module):
         features: channels between.
         kernel_size: of the convolutions.
         convs: how many.
-        enlarge: factor after every convolution but PUP's last (``convs`` above 1); 1 for none.
+        enlarge: factor after every convolution but the last of several (``convs`` above 1), as PUP; 1 for none.
         align_corners: of the enlargements.
         dtype: compute dtype.
     """
@@ -58,6 +58,7 @@ class Aggregation(nn.Module):
         features: channels of the sums.
         stream_features: channels of each stream that is put together.
         align_corners: of the streams' enlargement by 4.
+        classifier_kernel_size: side of the classifier's kernel.
         dtype: compute dtype.
     """
 
@@ -65,6 +66,7 @@ class Aggregation(nn.Module):
     features: int = 256
     stream_features: int = 128
     align_corners: bool = True
+    classifier_kernel_size: int = 3
     dtype: Any = jnp.float32
 
     @nn.compact
@@ -85,29 +87,32 @@ class Aggregation(nn.Module):
             x = self._conv(self.stream_features, 3, f"hidden{i}_2")(x, train=train)
             wide.append(_enlarge(x, 4, self.align_corners))
         together = jnp.concatenate(wide, axis=-1)
-        logits = Conv(self.num_classes, 3, kernel_init=classifier_init, dtype=self.dtype, name="classifier")(together)
-        return logits, streams
+        side = self.classifier_kernel_size
+        classifier = Conv(self.num_classes, side, kernel_init=classifier_init, dtype=self.dtype, name="classifier")
+        return classifier(together), streams
 
     def _conv(self, features: int, kernel_size: int, name: str) -> ConvBNAct:
         return ConvBNAct(features, 0.9, 1e-5, kernel_size=kernel_size, dtype=self.dtype, name=name)
 
 
 class LinearHead(nn.Module):
-    """A 1x1 convolution without bias, MLA's auxiliary head.
+    """A 1x1 convolution, MLA's auxiliary head.
 
     Attributes:
         num_classes: channels of the logits.
+        use_bias: whether it has a bias; the authors' has none.
         dtype: compute dtype.
     """
 
     num_classes: int
+    use_bias: bool = False
     dtype: Any = jnp.float32
 
     @nn.compact
     def __call__(self, x: Map) -> Float[Array, "b h w k"]:
         """Return logits, in the compute dtype."""
-        conv = Conv(self.num_classes, 1, use_bias=False, kernel_init=classifier_init, dtype=self.dtype, name="classifier")
-        return conv(x)
+        options: dict[str, Any] = {"use_bias": self.use_bias, "kernel_init": classifier_init, "dtype": self.dtype}
+        return Conv(self.num_classes, 1, name="classifier", **options)(x)
 
 
 def _enlarge(x: Map, factor: int, align_corners: bool) -> Float[Array, "b h2 w2 c"]:

@@ -10,6 +10,8 @@ Differs from the paper:
     - ``padding="same"`` is the default, so that the logits have the image's size; ``padding="valid"`` is the paper's.
       Training then compares the logits with the central part of the label, and prediction tiles the image (Figure 2).
     - Batch normalisation can be switched on; the paper has none, and networks trained from scratch on colour images want it.
+    - mmsegmentation's, often used, enlarges by bilinear interpolation before a 1x1 convolution (``interpolate``), and has another
+      3x3 convolution before the classifier and an auxiliary head one level up: see :class:`UNet`.
     - ``up_relu``: the authors' released networks have a ReLU behind every up-convolution, of which the paper says nothing.
     - The paper places dropout "at the end of the contracting path" and does not give its rate; here 0.5, on the bottom map.
 """
@@ -23,7 +25,8 @@ from jaxtyping import Array, Float
 
 from jaxseg import ops
 from jaxseg.errors import InputError
-from jaxseg.models.layers import BatchNorm, Conv, ConvTranspose
+from jaxseg.models.fcn import FCNHead
+from jaxseg.models.layers import BatchNorm, Conv, ConvBNAct, ConvTranspose, sow_auxiliary
 from jaxseg.types import Image
 
 PADDINGS = ("same", "valid")
@@ -59,6 +62,9 @@ class DoubleConv(nn.Module):
 class UNet(nn.Module):
     """U-Net of any depth and width.
 
+    mmsegmentation's: ``UNet(num_classes, batch_norm=True, dropout=0.0, interpolate=True, head_features=64,
+    auxiliary_weight=0.4)``.
+
     Attributes:
         num_classes: channels of the logits.
         width: channels of the first level; level i has ``width * 2**i``.
@@ -67,6 +73,10 @@ class UNet(nn.Module):
         batch_norm: batch normalisation after every 3x3 convolution.
         dropout: rate at the end of the contracting path.
         up_relu: ReLU after every up-convolution.
+        interpolate: bilinear enlargement, 1x1 convolution, batch normalisation and ReLU in place of every up-convolution.
+        head_features: channels of a 3x3 convolution with batch normalisation, ReLU and dropout of 0.1 before the classifier;
+            ``None`` for none.
+        auxiliary_weight: of the loss of a head with as many channels on the map of half the resolution; 0 leaves it out.
         dtype: compute dtype; logits are float32 all the same.
     """
 
@@ -77,6 +87,9 @@ class UNet(nn.Module):
     batch_norm: bool = False
     dropout: float = 0.5
     up_relu: bool = False
+    interpolate: bool = False
+    head_features: int | None = None
+    auxiliary_weight: float = 0.0
     dtype: Any = jnp.float32
 
     @nn.compact
@@ -98,17 +111,42 @@ class UNet(nn.Module):
         x = nn.Dropout(self.dropout, deterministic=not train)(x)
         for level in reversed(range(self.depth)):
             features = self.width * 2**level
-            x = ConvTranspose(features, kernel_size=2, strides=2, dtype=self.dtype, name=f"up{level}")(x)
-            x = nn.relu(x) if self.up_relu else x
+            x = self._enlarge(x, features, f"up{level}", train=train)
             x = jnp.concatenate([ops.centre_crop(skips[level], (x.shape[1], x.shape[2])), x], axis=-1)
             x = DoubleConv(features, margin, self.batch_norm, self.dtype, name=f"expand{level}")(x, train=train)
-        logits = Conv(self.num_classes, kernel_size=1, dtype=self.dtype, name="classifier")(x).astype(jnp.float32)
+            if level == 1 and train and self.auxiliary_weight:
+                self._auxiliary(x, (height, width), train=train)
+        if self.head_features is not None:
+            head = FCNHead(self.num_classes, features=self.head_features, dropped_channels=True, dtype=self.dtype, name="head")
+            logits = head(x, train=train).astype(jnp.float32)
+        else:
+            logits = Conv(self.num_classes, kernel_size=1, dtype=self.dtype, name="classifier")(x).astype(jnp.float32)
         return logits[:, :height, :width] if self.padding == "same" else logits
+
+    def _enlarge(self, x: Float[Array, "b h w c"], features: int, name: str, *, train: bool) -> Float[Array, "b h2 w2 c2"]:
+        """Double the resolution."""
+        if self.interpolate:
+            x = ops.resize(x, (2 * x.shape[1], 2 * x.shape[2]))
+            return ConvBNAct(features, 0.9, 1e-5, kernel_size=1, dtype=self.dtype, name=name)(x, train=train)
+        x = ConvTranspose(features, kernel_size=2, strides=2, dtype=self.dtype, name=name)(x)
+        return nn.relu(x) if self.up_relu else x
+
+    def _auxiliary(self, x: Float[Array, "b h w c"], size: tuple[int, int], *, train: bool) -> None:
+        head = FCNHead(
+            self.num_classes, features=self.head_features, dropped_channels=True, dtype=self.dtype, name="auxiliary_head"
+        )
+        logits = head(x, train=train).astype(jnp.float32)
+        logits = ops.resize(logits, (2 * x.shape[1], 2 * x.shape[2]))[:, : size[0], : size[1]]
+        sow_auxiliary(self, "auxiliary", self.auxiliary_weight, logits)
 
     def _fit(self, image: Image) -> Float[Array, "b h2 w2 c"]:
         """Check the size (valid), or extend the image at its right and bottom edge to a multiple of ``2**depth`` (same)."""
         if self.padding not in PADDINGS:
             raise InputError(f"padding={self.padding!r}: U-Net knows {PADDINGS}.")
+        if self.auxiliary_weight and self.padding == "valid":
+            raise InputError(
+                "An auxiliary head compares its logits with the whole label: with padding='valid' set its weight to 0."
+            )
         sides = image.shape[1:3]
         if self.padding == "valid":
             for side in sides:

@@ -15,6 +15,7 @@ from typing import Any
 import flax.linen as nn
 import jax.numpy as jnp
 
+from jaxseg import ops
 from jaxseg.errors import InputError
 from jaxseg.models.backbones.resnet import ResNet
 from jaxseg.models.layers import Conv, ConvBNAct
@@ -29,12 +30,15 @@ class UNetBackbone(nn.Module):
         backbone: any whose strides double, or stay, from one feature to the next; of several at one stride the last is used.
         decoder_features: channels of the decoder's steps, coarsest first; as many as it takes to double the backbone's last
             stride away: five for 32, four for 16.
+        extend_image: extends the image by its edge to whole multiples of the last stride. ``False``, as in that library, lets the
+            decoder repeat pixels unevenly up to the next map's size.
         dtype: compute dtype of the decoder; logits are float32 all the same.
     """
 
     num_classes: int
     backbone: Any = ResNet(depth=34)
     decoder_features: tuple[int, ...] = (256, 128, 64, 32, 16)
+    extend_image: bool = True
     dtype: Any = jnp.float32
 
     @nn.compact
@@ -46,12 +50,16 @@ class UNetBackbone(nn.Module):
         """
         height, width = image.shape[1:3]
         stride = self._check()
-        image = jnp.pad(image, ((0, 0), (0, -height % stride), (0, -width % stride), (0, 0)), mode="edge")
+        if self.extend_image:
+            image = jnp.pad(image, ((0, 0), (0, -height % stride), (0, -width % stride), (0, 0)), mode="edge")
         skips = dict(zip(self.backbone.strides, self.backbone(image, train=train), strict=True))
         x = skips[stride]
         for step, features in enumerate(self.decoder_features, start=1):
-            x = x.repeat(2, axis=1).repeat(2, axis=2)
             stride //= 2
+            if self.extend_image:
+                x = x.repeat(2, axis=1).repeat(2, axis=2)
+            else:
+                x = ops.resize(x, (-(-height // stride), -(-width // stride)), method="nearest")
             if stride in skips:
                 x = jnp.concatenate([x, skips[stride].astype(x.dtype)], axis=-1)
             for i in (1, 2):

@@ -7,7 +7,7 @@ the top down, each sum is convolved, all are enlarged to the finest and fused (s
 
 Differs from the paper:
     - Of the paper's heads the one for semantic segmentation, in mmsegmentation's form: 512 channels, an auxiliary head of 256
-      on the third map with weight 0.4, dropout, enlargements without aligned corners.
+      on the third map with weight 0.4, dropout, enlargements without aligned corners. transformers' is the same.
 """
 
 from typing import Any
@@ -30,6 +30,9 @@ Maps = tuple[Float[Array, "b _ _ _"], ...]
 class UPerNet(nn.Module):
     """UPerNet; the defaults are mmsegmentation's on Swin-T.
 
+    segmentation_models.pytorch's: ``backbone=ResNet(50), features=256, dropout=0.0, auxiliary_weight=0.0, feature_norms=True,
+    align_corners=True``.
+
     Attributes:
         num_classes: channels of the logits.
         backbone: two maps or more, none finer than the one before; the last four are read.
@@ -37,7 +40,9 @@ class UPerNet(nn.Module):
         bins: of the pyramid pooling.
         dropout: rate before the classifier, and before the auxiliary one, of whole channels.
         auxiliary_features: channels inside the auxiliary head, on the last map but one.
-        auxiliary_weight: of its loss.
+        auxiliary_weight: of its loss; 0 leaves the head out.
+        feature_norms: a layer norm on each map of the backbone, as segmentation_models.pytorch has it for all backbones.
+        align_corners: of the enlargement of the logits, and of no other; that library's is ``True``.
         dtype: compute dtype of all but the backbone; logits are float32 all the same.
     """
 
@@ -48,6 +53,8 @@ class UPerNet(nn.Module):
     dropout: float = 0.1
     auxiliary_features: int = 256
     auxiliary_weight: float = 0.4
+    feature_norms: bool = False
+    align_corners: bool = False
     dtype: Any = jnp.float32
 
     @nn.compact
@@ -64,7 +71,7 @@ class UPerNet(nn.Module):
                 f"UPerNet builds a pyramid of several maps, and the backbone has strides {self.backbone.strides}: give one with "
                 "two or more."
             )
-        if train:
+        if train and self.auxiliary_weight:
             head = FCNHead(
                 self.num_classes,
                 self.dropout,
@@ -75,10 +82,13 @@ class UPerNet(nn.Module):
             )
             logits = head(maps[-2], train=train).astype(jnp.float32)
             sow_auxiliary(self, "auxiliary", self.auxiliary_weight, ops.resize(logits, size))
+        if self.feature_norms:
+            norms = (nn.LayerNorm(epsilon=1e-6, dtype=self.dtype, name=f"norm{i}") for i in range(1, len(maps) + 1))
+            maps = tuple(norm(x) for norm, x in zip(norms, maps, strict=True))
         x = self._fuse(self._pyramid(maps, train=train), train=train)
         x = nn.Dropout(self.dropout, broadcast_dims=(1, 2), deterministic=not train)(x)
         classifier = Conv(self.num_classes, 1, kernel_init=nn.initializers.normal(0.01), dtype=self.dtype, name="classifier")
-        return ops.resize(classifier(x).astype(jnp.float32), size)
+        return ops.resize(classifier(x).astype(jnp.float32), size, align_corners=self.align_corners)
 
     def _pyramid(self, maps: Maps, *, train: bool) -> Maps:
         """Return laterals and pooled map summed from the top down, each but the top convolved."""

@@ -177,8 +177,11 @@ class Positions(Layout):
             return table.reshape(1, shape[1], shape[2], -1)
         if side * side != rows:
             return table
-        square = table.reshape(1, side, side, -1)
-        return np.asarray(resize_table(jnp.asarray(square, jnp.float32), (shape[1], shape[2]), method="bicubic"))
+        return self.resize(table.reshape(1, side, side, -1), (shape[1], shape[2]))
+
+    def resize(self, table: np.ndarray, grid: tuple[int, int]) -> np.ndarray:
+        """Return a table ``(1, h, w, width)`` on another grid."""
+        return np.asarray(resize_table(jnp.asarray(table, jnp.float32), grid, method="bicubic"))
 
     def changes(self, given: np.ndarray, shape: tuple[int, ...]) -> bool:
         """Say whether the grid is another."""

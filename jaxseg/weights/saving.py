@@ -52,7 +52,7 @@ def save(
     metadata = {"format": "pt" if source != OWN else OWN, "source": source}
     if normalise is not None:
         metadata |= Preprocessing(normalise, crop_size=crop_size).metadata()
-    save_file({name: np.ascontiguousarray(value) for name, value in arrays.items()}, path, metadata)
+    save_file({name: np.asarray(value, order="C") for name, value in arrays.items()}, path, metadata)
 
 
 def _named(own: dict[str, np.ndarray], model: Any, source: str) -> dict[str, np.ndarray]:

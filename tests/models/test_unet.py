@@ -68,6 +68,18 @@ def test_refuses_an_unknown_padding():
         UNet(num_classes=2, padding="reflect").init(KEY, jnp.zeros((1, 16, 16, 1)))
 
 
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"padding": "valid"}, "with padding='valid' set its weight to 0"),
+        ({"depth": 1}, "reads the map of half the resolution, and depth=1 has none: set its weight to 0"),
+    ],
+)
+def test_refuses_an_auxiliary_head_without_a_place(options, message):
+    with pytest.raises(InputError, match=message):
+        UNet(num_classes=2, auxiliary_weight=0.4, **options).init(KEY, jnp.zeros((1, 16, 16, 1)))
+
+
 @pytest.mark.parametrize("padding", ["same", "valid"])
 def test_receptive_field_is_the_papers(padding):
     """Depth 2: 3x3 pairs at strides 1, 2, 4, 2, 1 and two poolings see 44 pixels, by the gradient of one logit.

@@ -6,6 +6,9 @@ https://arxiv.org/abs/1706.05587, section 3.1).
 
 Differs from the paper:
     - A bottleneck strides in its 3x3 convolution, as torchvision and most do ("v1.5"); ``stride_in_1x1`` is the paper's.
+    - Of atrous ResNets torchvision's, timm's and mmsegmentation's give the first block of a stage the rate of the stage before,
+      segmentation_models.pytorch's and PSPNet's the new one: ``first_block_keeps_rate``. mmsegmentation's ResNetV1c has another
+      stem, ``stem_features``. Its blocks of two 3x3 convolutions (ResNet-18 and -34) spread the first alone; here both.
 """
 
 from typing import Any
@@ -102,7 +105,9 @@ class ResNet(nn.Module):
             3.2.1); ``None`` is 1 each.
         extra_stages: copies of the fourth stage after it, each with the stride of 2, or twice the rate, that it brings (DeepLab
             v3, "going deeper", section 3.2: its block5 to block7 are 3).
+        stages: how many of the four stages there are, and of the maps after the stem's.
         deep_stem: three 3x3 convolutions (64, 64, 128), as PSPNet, instead of one 7x7 of 64.
+        stem_features: channels of the deep stem's three; ``None`` is PSPNet's. mmsegmentation's ResNetV1c has (32, 32, 64).
         stride_in_1x1: see :class:`Block`.
         first_block_keeps_rate: whether the first block of a stage whose stride became a rate still has the rate of the stage
             before: then every value of the strided network is also one of the atrous one, as in torchvision's and DeepLab v3's
@@ -117,7 +122,9 @@ class ResNet(nn.Module):
     output_stride: int = 32
     multi_grid: tuple[int, ...] | None = None
     extra_stages: int = 0
+    stages: int = 4
     deep_stem: bool = False
+    stem_features: tuple[int, int, int] | None = None
     stride_in_1x1: bool = False
     first_block_keeps_rate: bool = True
     width: int = 64
@@ -127,7 +134,8 @@ class ResNet(nn.Module):
     @property
     def strides(self) -> tuple[int, ...]:
         """Strides of the features: of the stem, then of the stages."""
-        return (2, *(min(stride, self.output_stride) for stride in (4, 8, 16, 32) + (32,) * self.extra_stages))
+        strides = ((4, 8, 16, 32) + (32,) * self.extra_stages)[: self.stages + self.extra_stages]
+        return (2, *(min(stride, self.output_stride) for stride in strides))
 
     @nn.compact
     def __call__(self, image: Image, *, train: bool = False) -> tuple[Float[Array, "b _ _ _"], ...]:
@@ -168,7 +176,8 @@ class ResNet(nn.Module):
     def _stem(self, x: Image, *, train: bool) -> Float[Array, "b h2 w2 c2"]:
         layers: tuple[tuple[int, int, int], ...] = ((self.width, 7, 2),)
         if self.deep_stem:
-            layers = ((self.width, 3, 2), (self.width, 3, 1), (2 * self.width, 3, 1))
+            first, second, third = self.stem_features or (self.width, self.width, 2 * self.width)
+            layers = ((first, 3, 2), (second, 3, 1), (third, 3, 1))
         for n, (features, kernel_size, strides) in enumerate(layers, start=1):
             name = f"stem{n}" if self.deep_stem else "stem"
             conv = ConvBNAct(
@@ -189,6 +198,8 @@ class ResNet(nn.Module):
             raise InputError(f"depth={self.depth}: ResNet has the depths {', '.join(map(str, DEPTHS))}.")
         if self.output_stride not in (8, 16, 32):
             raise InputError(f"output_stride={self.output_stride}: ResNet takes 8, 16 and 32.")
+        if self.stem_features is not None and not self.deep_stem:
+            raise InputError(f"stem_features={self.stem_features} are those of a deep stem: give deep_stem=True too.")
         if self.extra_stages < 0:
             raise InputError(f"extra_stages={self.extra_stages} must be at least 0.")
         bottleneck, counts = DEPTHS[self.depth]
@@ -197,4 +208,8 @@ class ResNet(nn.Module):
                 f"multi_grid={self.multi_grid} gives {len(self.multi_grid)} rates, but the last stage of ResNet-{self.depth} has "
                 f"{counts[3]} blocks: give one per block."
             )
-        return bottleneck, counts + counts[3:] * self.extra_stages
+        if not 1 <= self.stages <= 4 or (self.stages < 4 and (self.extra_stages or self.multi_grid)):
+            raise InputError(
+                f"stages={self.stages}: ResNet has 1 to 4; extra_stages and multi_grid are about the fourth, and need it."
+            )
+        return bottleneck, counts[: self.stages] + counts[3:] * self.extra_stages

@@ -11,7 +11,9 @@ Differs from the paper:
       authors' code for segmentation a window's extension comes after the norm, and its tokens are seen like others.
     - ``shrink_window``: on a map no longer than a window the code for segmentation still extends and shifts it, which is the
       default. The code for classification, which takes squares, makes it one window of the map's own size, unshifted; here so
-      side by side. torchvision's extends it, but does not shift it: ``shift_small=False``.
+      side by side. torchvision's extends it, but does not shift it: ``shift_small=False``. transformers' shifts neither side
+      where one is as long as a window.
+    - mmsegmentation puts the four neighbours that become one token in another order; its files are read in ours.
     - timm shifts a map before it extends it, and so differs where windows do not tile the map; the authors extend it first.
     - Backbone: each stage's map passes a norm of its own before it is given out, as in the authors' code for segmentation.
 """

@@ -14,6 +14,7 @@ Differs from the paper:
     - Images whose sides the patch size does not divide are extended by zeros at the right and the bottom.
     - The classifier is one linear layer, without the hidden one that the paper has in pre-training. ``pooling="mean"`` averages
       normalised tokens, where timm normalises their average (its ``fc_norm``).
+    - transformers' norms add 1e-12 to the variance, here 1e-6; mmsegmentation's patches have no bias, ``patch_bias=False``.
     - No distillation token, which DeiT's distilled networks have.
 """
 
@@ -54,6 +55,7 @@ class ViT(nn.Module):
         image_size: height and width for which position embeddings are learnt.
         feature_depths: after which blocks (1 is the first) the token maps are given out, rising; ``()`` for the last only.
         class_token: whether a learnt token goes through the blocks before the patches'.
+        patch_bias: whether the patches' embedding has a bias; mmsegmentation's has none.
         dropout: rate in the blocks and after the position embeddings.
         attention_dropout: rate of the attention weights.
         drop_path: probability of dropping a branch in the last block; it rises linearly from 0 in the first.
@@ -69,6 +71,7 @@ class ViT(nn.Module):
     image_size: tuple[int, int] = (224, 224)
     feature_depths: tuple[int, ...] = ()
     class_token: bool = False
+    patch_bias: bool = True
     dropout: float = 0.0
     attention_dropout: float = 0.0
     drop_path: float = 0.0
@@ -134,6 +137,7 @@ class ViT(nn.Module):
             self.patch_size,
             strides=self.patch_size,
             padding=0,
+            use_bias=self.patch_bias,
             kernel_init=nn.initializers.lecun_normal(),
             dtype=self.dtype,
             name="patch_embedding",

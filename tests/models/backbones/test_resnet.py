@@ -70,12 +70,24 @@ def test_a_bottleneck_strides_where_it_is_told(stride_in_1x1):
     assert sorted(strided) == sorted([7, *(inside, 1) * 3])
 
 
+def test_fewer_stages_are_the_first_ones():
+    whole, half = ResNet(18, width=4), ResNet(18, width=4, stages=2)
+    variables = initialised(whole)
+    x = jnp.asarray(np.random.default_rng(0).normal(size=(1, 33, 40, 3)), jnp.float32)
+    assert half.strides == (2, 4, 8)
+    for got, want in zip(half.apply(variables, x), whole.apply(variables, x)[:3], strict=True):
+        np.testing.assert_allclose(got, want, atol=1e-6)
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [
         ({"depth": 20}, "depth=20: ResNet has the depths 18, 34, 50, 101, 152"),
         ({"extra_stages": -1}, "extra_stages=-1 must be at least 0"),
         ({"output_stride": 4}, "output_stride=4: ResNet takes 8, 16 and 32"),
+        ({"stem_features": (32, 32, 64)}, r"stem_features=\(32, 32, 64\) are those of a deep stem: give deep_stem=True too"),
+        ({"stages": 5}, "stages=5: ResNet has 1 to 4; extra_stages and multi_grid are about the fourth, and need it"),
+        ({"stages": 2, "extra_stages": 1}, "stages=2: ResNet has 1 to 4"),
         ({"depth": 18, "multi_grid": (1, 2, 4)}, "gives 3 rates, but the last stage of ResNet-18 has 2 blocks"),
     ],
 )
