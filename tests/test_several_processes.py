@@ -136,6 +136,21 @@ def test_a_signal_to_any_of_them_saves_the_same_step_in_all(receivers, number, s
 
 
 @pytest.mark.slow
+def test_a_state_that_is_split_over_processes_is_saved_evaluated_and_restored(data, alone, tmp_path):
+    """Half of every array lies in each process; a signal comes in between."""
+    workdir = tmp_path / "run"
+    arguments = command(data, workdir, **LONG, **{"parallel.fsdp": 2, "parallel.rule": "smallest_network.split_all"})
+    with pair(arguments, tmp_path) as started:
+        wait_for_step(workdir, 10, started)
+        started[1].send_signal(signal.SIGTERM)
+        assert [process.wait(timeout=100) for process in started] == [143, 143], said(tmp_path, 0)
+    finish(arguments, tmp_path)
+    assert "each holds 5" in said(tmp_path, 0)  # per cent of the training state; the rest are odd lengths and counters
+    for x, y in zip(*(jax.tree.leaves(restore_variables(w, "latest")[0]) for w in (workdir, alone)), strict=True):
+        np.testing.assert_allclose(x, y, atol=1e-4)
+
+
+@pytest.mark.slow
 def test_a_disk_that_they_do_not_share_is_noticed(data, tmp_path):
     folders = [tmp_path / "a", tmp_path / "b"]
     for folder in folders:

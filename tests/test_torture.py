@@ -1,6 +1,5 @@
 """A run that is killed at 30 random moments, with SIGTERM in between, ends in the bits of one that was left alone."""
 
-import json
 import random
 import signal
 import subprocess
@@ -46,14 +45,14 @@ def wait_for_random_moment(process, folder, draw):
 
 @pytest.mark.slow
 def test_thirty_kills_change_no_bit(tmp_path):
-    """Takes four to ten minutes; ``pytest -m slow tests/test_torture.py -s`` shows each kill."""
+    """Takes five minutes or more; ``pytest -m slow tests/test_torture.py -s`` shows each kill."""
     data = make_folder(tmp_path / "data")
     env = environment(tmp_path / "xla")
     alone = subprocess.run(command(data, tmp_path / "alone"), env=env, capture_output=True, text=True)
     assert alone.returncode == 0, alone.stderr
     workdir, draw = tmp_path / "killed", random.Random(0)
     folder = workdir / "checkpoints"
-    in_save = in_evaluation = lost = 0
+    in_save = lost = 0
     for kill in range(1, KILLS + KILLS // 5 + 1):
         number = signal.SIGTERM if kill % 6 == 0 else signal.SIGKILL
         before = newest(folder)
@@ -67,14 +66,12 @@ def test_thirty_kills_change_no_bit(tmp_path):
         assert "Traceback" not in said
         assert before == 0 or status == -number or f"resuming     after step {before}\n" in said
         in_save += number == signal.SIGKILL and bool(list(folder.glob("*tmp*")))
-        ranked = json.loads((folder / "miou.json").read_text()) if (folder / "miou.json").is_file() else {}
-        in_evaluation += newest(folder) % 40 == 0 and newest(folder) > 0 and str(newest(folder)) not in ranked
         lost += newest(folder) < before
         print(f"{kill:2} {signal.Signals(number).name} at step {newest(folder)}, exit status {status}")
     assert newest(folder) < STEPS, "the run ended too soon: give it more steps"
     finished = subprocess.run(command(data, workdir), env=env, capture_output=True, text=True)
     assert finished.returncode == 0, finished.stderr
-    print(f"{KILLS} kills, {in_save} of them in a save; {in_evaluation} signals in an evaluation")
+    print(f"{KILLS} kills, {in_save} of them in a save")
     assert lost == 0, "a checkpoint that was there is gone"
     assert in_save > 0
     assert not (folder / "damaged").exists(), "no kill damages a checkpoint that is whole"
