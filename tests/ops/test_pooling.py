@@ -57,13 +57,18 @@ class Variants(chex.TestCase):
 
 @pytest.mark.parametrize("size", [(6, 8), (7, 9)])
 def test_unpooling_keeps_exactly_the_maxima_at_their_places(size):
-    x = draw(2, *size, 3)
-    values, indices = ops.max_pool_with_argmax(x, window=2, ceil_mode=True)
-    back = ops.max_unpool(values, indices, output_size=size, window=2)
+    x = np.asarray(draw(2, *size, 3))
+
+    @jax.jit
+    def there_and_back(x):
+        values, indices = ops.max_pool_with_argmax(x, window=2, ceil_mode=True)
+        return values, ops.max_unpool(values, indices, output_size=size, window=2)
+
+    values, back = jax.device_get(there_and_back(x))
     kept = back != 0
     np.testing.assert_array_equal(back[kept], x[kept])
     assert int(kept.sum()) == values.size
-    np.testing.assert_array_equal(ops.max_pool(jnp.where(kept, x, -9), window=2, ceil_mode=True), values)
+    np.testing.assert_array_equal(ops.max_pool(jnp.asarray(np.where(kept, x, -9)), window=2, ceil_mode=True), values)
 
 
 @pytest.mark.parametrize(("window", "strides", "padding"), [(2, 2, 0), (3, 2, 1), (3, 1, 1), (2, 3, 0)])
@@ -73,15 +78,16 @@ def test_the_gradient_goes_to_the_first_maximum(window, strides, padding):
     def pool(x):
         return ops.max_pool_with_argmax(x, window=window, strides=strides, padding=padding)
 
-    (values, indices), pull = jax.vjp(pool, x)
+    values, indices = jax.device_get(jax.jit(pool)(x))
     g = draw(*values.shape, seed=1)
-    (got,) = jax.jit(pull)((g, np.zeros(indices.shape, jax.dtypes.float0)))
+    (got,) = jax.jit(lambda x, g: jax.vjp(pool, x)[1]((g, np.zeros(indices.shape, jax.dtypes.float0))))(x, g)
+    g = np.asarray(g)
     want = np.zeros((2, 72, 2))
     for n, y, z, c in np.ndindex(values.shape):
         want[n, indices[n, y, z, c], c] += g[n, y, z, c]
     np.testing.assert_allclose(got, want.reshape(x.shape), atol=1e-5)
     tangent = draw(*x.shape, seed=2)
-    taken = jax.jvp(lambda x: pool(x)[0], (x,), (tangent,))[1]
+    taken = jax.jit(lambda x, t: jax.jvp(lambda x: pool(x)[0], (x,), (t,))[1])(x, tangent)
     np.testing.assert_array_equal(
         taken,
         np.take_along_axis(np.asarray(tangent).reshape(2, 72, 2), np.asarray(indices).reshape(2, -1, 2), 1).reshape(taken.shape),
@@ -91,7 +97,8 @@ def test_the_gradient_goes_to_the_first_maximum(window, strides, padding):
 def test_numerical_gradients_and_second_order():
     x = draw(1, 6, 6, 2)
     chex.assert_numerical_grads(jax.jit(lambda x: (ops.max_pool(x, window=2) ** 2).mean()), (x,), order=1, atol=5e-3)
-    curvature = jax.jvp(jax.grad(lambda x: (ops.max_pool(x, window=2) ** 3).sum()), (x,), (jnp.ones_like(x),))[1]
+    slope = jax.grad(lambda x: (ops.max_pool(x, window=2) ** 3).sum())
+    curvature = jax.jit(lambda x: jax.jvp(slope, (x,), (jnp.ones_like(x),))[1])(x)
     values, indices = ops.max_pool_with_argmax(x, window=2)
     np.testing.assert_allclose(curvature, ops.max_unpool(6 * values, indices, output_size=(6, 6), window=2), atol=1e-4)
 
@@ -107,7 +114,7 @@ def test_the_gradient_of_unpooling_reads_the_places(window):
     (got,) = jax.jit(lambda v, g: jax.vjp(put, v)[1](g))(values, g)
     want = np.take_along_axis(np.asarray(g).reshape(2, 48, 3), np.asarray(indices).reshape(2, 12, 3), 1)
     np.testing.assert_array_equal(got, want.reshape(got.shape))
-    np.testing.assert_array_equal(jax.jvp(put, (values,), (values,))[1], put(values))
+    np.testing.assert_array_equal(jax.jit(lambda v: jax.jvp(put, (v,), (v,))[1])(values), jax.jit(put)(values))
 
 
 def test_nan_is_the_maximum_and_minus_infinity_has_a_place():
@@ -133,7 +140,8 @@ def test_vmap_of_pooling_and_its_gradient():
     def both(x):
         return jax.vjp(lambda x: ops.max_pool(x, window=2), x)[1](jnp.ones((1, 3, 3, 2)))[0]
 
-    np.testing.assert_array_equal(jax.vmap(both)(x), jnp.stack([both(v) for v in x]))
+    one = jax.jit(both)
+    np.testing.assert_array_equal(jax.jit(jax.vmap(both))(x), np.stack([one(v) for v in x]))
 
 
 @pytest.mark.parametrize(

@@ -12,17 +12,17 @@ SIDES = st.integers(1, 4)
 
 
 def numbered(b, h, w, c=1):
-    return jnp.arange(b * h * w * c, dtype=jnp.float32).reshape(b, h, w, c)
+    return jnp.asarray(np.arange(b * h * w * c, dtype=np.float32).reshape(b, h, w, c))
 
 
 @settings(max_examples=20, deadline=None)
 @given(SIDES, SIDES, SIDES, SIDES, st.integers(1, 2))
 def test_partition_is_a_bijection_and_merge_its_inverse(down, across, rows, columns, b):
-    x = numbered(b, down * rows, across * columns, 2)
-    windows = partition(x, (rows, columns))
+    x, window = numbered(b, down * rows, across * columns, 2), (rows, columns)
+    windows, back = jax.jit(lambda x: (partition(x, window), merge(partition(x, window), window, x.shape[1:3])))(x)
     assert windows.shape == (b, down * across, rows * columns, 2)
     assert sorted(np.asarray(windows).ravel()) == sorted(np.asarray(x).ravel())
-    np.testing.assert_array_equal(merge(windows, (rows, columns), (down * rows, across * columns)), x)
+    np.testing.assert_array_equal(back, x)
 
 
 def test_a_window_holds_neighbours_row_by_row():
@@ -34,10 +34,10 @@ def test_a_window_holds_neighbours_row_by_row():
 @settings(max_examples=20, deadline=None)
 @given(st.integers(1, 7), st.integers(1, 7), st.integers(0, 6), st.integers(0, 6))
 def test_shift_and_its_inverse_are_the_identity(h, w, rows, columns):
-    x = numbered(1, h, w)
-    moved = cyclic_shift(x, (rows, columns))
-    np.testing.assert_array_equal(unshift(moved, (rows, columns)), x)
-    assert moved[0, 0, 0, 0] == x[0, rows % h, columns % w, 0]
+    x, shift = numbered(1, h, w), (rows, columns)
+    moved, back = jax.device_get(jax.jit(lambda x: (cyclic_shift(x, shift), unshift(cyclic_shift(x, shift), shift)))(x))
+    np.testing.assert_array_equal(back, x)
+    assert moved[0, 0, 0, 0] == np.asarray(x)[0, rows % h, columns % w, 0]
 
 
 @settings(max_examples=25, deadline=None)
@@ -48,7 +48,8 @@ def test_mask_allows_exactly_those_of_one_shifted_window(down, across, rows, col
     size = (down * rows, across * columns)
     pixels = np.stack(np.meshgrid(*map(np.arange, size), indexing="ij"), axis=-1)
     cells = np.floor_divide(pixels - np.asarray(shift), (rows, columns))
-    cells = np.asarray(partition(cyclic_shift(jnp.asarray(cells, jnp.float32)[None], shift), (rows, columns)))[0]
+    run = jax.jit(lambda x: partition(cyclic_shift(x, shift), (rows, columns)))
+    cells = np.asarray(run(np.asarray(cells, np.float32)[None]))[0]
     expected = (cells[:, :, None] == cells[:, None, :]).all(-1)
     np.testing.assert_array_equal(shift_mask(size, (rows, columns), shift), expected)
 
@@ -58,7 +59,7 @@ def test_bias_is_the_table_at_query_less_key(window):
     """Row (dh + 6) 13 + dw + 6 of the table, whatever the window."""
     largest = 7
     table = jax.random.normal(jax.random.key(0), ((2 * largest - 1) ** 2, 3))
-    got = np.asarray(relative_bias(table, largest, window))
+    got, table = jax.device_get((jax.jit(lambda t: relative_bias(t, largest, window))(table), table))
     tokens = [(i, j) for i in range(window[0]) for j in range(window[1])]
     assert got.shape == (3, len(tokens), len(tokens))
     for q, (qh, qw) in enumerate(tokens):
@@ -68,7 +69,7 @@ def test_bias_is_the_table_at_query_less_key(window):
 
 
 def test_every_entry_of_the_table_counts_as_often_as_its_distance_occurs():
-    gradient = jax.grad(lambda t: relative_bias(t, 3, 3).sum())(jnp.zeros((25, 1)))
+    gradient = jax.jit(jax.grad(lambda t: relative_bias(t, 3, 3).sum()))(jnp.zeros((25, 1)))
     often = np.asarray([1, 2, 3, 2, 1])
     np.testing.assert_array_equal(gradient[:, 0], np.outer(often, often).ravel())
 
