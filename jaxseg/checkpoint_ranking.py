@@ -3,11 +3,13 @@
 import contextlib
 import json
 import math
+import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from jaxseg import checkpoint_files as files
+from jaxseg.errors import InputError
 
 #: Name of the file.
 NAME = "miou.json"
@@ -31,7 +33,10 @@ class Ranking:
         """Write the file, whole or not at all; an :class:`OSError` of the disk passes through."""
         path = self._folder / NAME
         new = path.with_suffix(".new")
-        new.write_text(json.dumps({str(s): m for s, m in sorted(self._mious.items())}))
+        with new.open("w") as file:
+            json.dump({str(s): m for s, m in sorted(self._mious.items())}, file)
+            file.flush()
+            os.fsync(file.fileno())
         new.replace(path)
 
     def best(self, steps: Sequence[int]) -> int:
@@ -61,10 +66,20 @@ def _read(folder: Path) -> dict[int, float | None]:
     """Read the mIoU of each step; of steps of format 1, from the file that Orbax kept in the step itself."""
     ranking: dict[int, float | None] = {}
     for step in files.steps(folder):
-        with contextlib.suppress(OSError, ValueError, KeyError):
+        with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
             miou = json.loads((folder / str(step) / "metrics" / "metrics").read_text())["miou"]
             if miou >= 0:
                 ranking[step] = miou
-    with contextlib.suppress(OSError, ValueError):  # without it, the latest is the best until the next evaluation
-        ranking.update({int(step): miou for step, miou in json.loads((folder / NAME).read_text()).items()})
+    with contextlib.suppress(FileNotFoundError):
+        ranking.update(_parse(folder / NAME))
     return ranking
+
+
+def _parse(file: Path) -> dict[int, float | None]:
+    try:
+        return {int(step): None if miou is None else float(miou) for step, miou in json.loads(file.read_text()).items()}
+    except (ValueError, TypeError, AttributeError) as error:
+        raise InputError(
+            f"{file}, which says which checkpoint is the best, cannot be parsed ({error}). Bring it back from a copy, or remove "
+            "it: the latest is the best then, until the next evaluation."
+        ) from None

@@ -37,6 +37,7 @@ class Checkpoints:
         """Open the run's checkpoints; ``keep`` is the number of latest ones kept besides the best."""
         self._folder = _folder(workdir)
         self._saving: int | None = None
+        self._writes = False
         self.ranking = Ranking(self._folder)
         logging.getLogger("absl").addFilter(errors.not_of_orbax)
         self._manager = ocp.CheckpointManager(
@@ -81,7 +82,7 @@ class Checkpoints:
         step = int(state.step)
         if step in self.steps:
             return
-        self._saving = step
+        self._saving, self._writes = step, True
         arguments = ocp.args.Composite(state=ocp.args.PyTreeSave(trees.fields(state)))
         with self._writing():
             self._manager.save(step, args=arguments, custom_metadata={"format": files.FORMAT, "jaxseg": files.version()})
@@ -199,7 +200,7 @@ class Checkpoints:
 
     def _delete(self) -> None:
         """Delete the steps that are not kept, which Orbax has moved away in one stroke each."""
-        if jax.process_index() == 0:
+        if self._writes and jax.process_index() == 0:  # one that only reads may stand beside a training
             shutil.rmtree(self._folder / files.DELETED, ignore_errors=True)
 
     def _check_fit(self, step: int, target: dict[str, Any], saved: dict[str, Any]) -> None:

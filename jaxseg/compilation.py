@@ -76,7 +76,7 @@ class OverMesh:
         return self.step(state, sharding.place_batch(batch, self.mesh))
 
     def spread(self, state: TrainState) -> TrainState:
-        """Turn a state as checkpoints have it into one to train."""
+        """Turn a state as checkpoints have it into one to train; it is used up."""
         return state
 
     def canonical(self, state: TrainState) -> TrainState:
@@ -107,9 +107,11 @@ class OverReplicas:
         return state, {name: value.addressable_data(0).reshape(()) for name, value in scalars.items()}
 
     def spread(self, state: TrainState) -> TrainState:
-        """Turn a state as checkpoints have it into one to train."""
+        """Turn a state as checkpoints have it into one to train; it is used up."""
         devices = len(self.mesh.local_devices)
-        return jax.tree.map(lambda x: np.broadcast_to(np.asarray(x), (devices, *x.shape)), state)
+        host = jax.tree.map(np.array, state)
+        jax.tree.map(lambda x: x.delete() if isinstance(x, jax.Array) else None, state)  # or each device would hold two
+        return jax.tree.map(lambda x: np.broadcast_to(x, (devices, *x.shape)), host)
 
     def canonical(self, state: TrainState) -> TrainState:
         """Turn a state in training into one as checkpoints have it, global arrays on the mesh."""

@@ -54,6 +54,8 @@ def reporting_errors(command: Sequence[str] = ()) -> Iterator[None]:
         else:
             status.print(f"[bold red]Error:[/] {_escape(str(cause))}")
         processes.leave(1)
+    finally:
+        processes.end_workers()
 
 
 def _full_disk(error: BaseException) -> InputError | None:

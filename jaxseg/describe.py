@@ -10,6 +10,8 @@ import dataclasses
 import functools
 import importlib
 import inspect
+import json
+from pathlib import Path
 from typing import Any
 
 import jax.numpy as jnp
@@ -30,6 +32,21 @@ _FUNCTIONS = (
 )
 
 _KINDS = ("object", "partial", "function", "dtype")
+
+
+def read_json(path: Path) -> Any:
+    """Read a file of a run's folder.
+
+    Raises:
+        InputError: if it is damaged.
+    """
+    try:
+        return json.loads(path.read_text())
+    except ValueError as error:
+        raise InputError(
+            f"{path} cannot be parsed ({error}). Bring it back from a copy, or remove it: the same training command writes it "
+            "anew."
+        ) from None
 
 
 def to_json(node: Any, where: str = "config") -> Any:

@@ -3,7 +3,6 @@
 import contextlib
 import dataclasses
 import functools
-import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -238,6 +237,6 @@ def load(
     file = workdir / "config.json"
     if not file.is_file():
         raise InputError(f"{workdir} holds no run of jaxseg: there is no config.json in it. Train first, or give another folder.")
-    config = override(describe.from_json(json.loads(file.read_text()), trusted), overrides)
+    config = override(describe.from_json(describe.read_json(file), trusted), overrides)
     variables, _ = checkpoints.restore_variables(workdir, checkpoint)
     return Predictor.of_state(config, variables)

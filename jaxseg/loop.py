@@ -42,11 +42,11 @@ class Loop:
         """Train until ``config.steps``.
 
         Args:
-            state: as checkpoints have it.
+            state: as checkpoints have it; it is used up.
             batches: from the state's step on, without end.
 
         Returns:
-            The scores after the last step; none if the state has had it already.
+            The scores after the last step.
 
         Raises:
             InputError: for losses that are not finite, bad files, or a disk that cannot be written.
@@ -76,7 +76,7 @@ class Loop:
             self.checkpoints.save(self.training.canonical(state))
             self.checkpoints.wait()
             raise self.signals.interrupted(step)
-        return scores
+        return scores or evaluate(Predictor.of_state(config, self.training.variables(state)), self.validation).scores
 
     def _is_evaluated(self, step: int) -> bool:
         return step == self.config.steps or step % self.config.eval_every == 0

@@ -13,6 +13,8 @@ from jaxtyping import Array, Bool, PyTree
 
 #: The largest power of two that is finite in float16, and so the first to be tried.
 INITIAL = 2.0**15
+#: Where doubling ends: far above what float16 can use, far below what float32 cannot hold.
+LARGEST = 2.0**24
 #: Steps without overflow after which the scale doubles.
 GROWTH_INTERVAL = 2000
 
@@ -42,6 +44,6 @@ class LossScale:
     def after(self, finite: Bool[Array, ""]) -> "LossScale":
         """Return the scale of the next step: half after an overflow, at least 1; twice after 2,000 steps without one."""
         grows = finite & (self.good_steps + 1 >= GROWTH_INTERVAL)
-        held = jnp.where(grows, self.scale * 2.0, self.scale)
+        held = jnp.where(grows & (self.scale < LARGEST), self.scale * 2.0, self.scale)
         scale = jnp.where(finite, held, jnp.maximum(self.scale / 2.0, 1.0))
         return LossScale(scale, jnp.where(finite & ~grows, self.good_steps + 1, 0))

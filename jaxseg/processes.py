@@ -85,4 +85,4 @@ def leave(status: int) -> NoReturn:
 def end_workers() -> None:
     """End the processes that load data for this one: they would outlive an exit that does not clean up."""
     for worker in multiprocessing.active_children():
-        worker.terminate()
+        worker.kill()  # they outlive gentler signals for a while

@@ -1,5 +1,6 @@
 """What a training run shows and writes while it goes: a progress bar, lines of scalars, TensorBoard, pictures."""
 
+import contextlib
 import math
 import time
 from collections.abc import Sequence
@@ -11,12 +12,12 @@ import numpy as np
 import optax
 from jaxtyping import UInt8
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
-from tensorboardX import SummaryWriter
 
 from jaxseg import visualize
 from jaxseg.config import Config
 from jaxseg.console import status
 from jaxseg.errors import InputError
+from jaxseg.event_file import EventFile
 
 #: Steps that may be under way at once.
 _AHEAD = 4
@@ -31,7 +32,7 @@ class Report:
         self._waiting: list[tuple[int, dict[str, Any], Sequence[str]]] = []
         self._since, self._counted = time.perf_counter(), 0
         self._main = jax.process_index() == 0
-        self._writer = SummaryWriter(str(workdir / "tensorboard"), purge_step=start + 1) if self._main else None
+        self._events = EventFile(workdir / "tensorboard", start + 1) if self._main else None
         self._progress = Progress(
             TextColumn("{task.description}"),
             BarColumn(),
@@ -48,10 +49,11 @@ class Report:
         self._progress.start()
         return self
 
-    def __exit__(self, *_: object) -> None:
+    def __exit__(self, kind: object, *_: object) -> None:
         self._progress.stop()
-        if self._writer is not None:
-            self._writer.close()
+        if self._events is not None:
+            with contextlib.nullcontext() if kind is None else contextlib.suppress(OSError):  # the first error is the one to tell
+                self._events.close()
 
     def add(self, step: int, scalars: dict[str, Any], names: Sequence[str] = ()) -> None:
         """Note the scalars of a step, and the files it saw, without waiting for them."""
@@ -80,7 +82,7 @@ class Report:
         step, last = fetched[-1]
         means = {k: _mean_of_finite([s[k] for _, s in fetched]) for k in ("loss", "gradient_norm")}
         means.update({k: last[k] for k in ("skipped", "loss_scale") if k in last})
-        means["learning_rate"] = self._rate(step, last)
+        means["learning_rate"] = self._rate(last)
         means["images_per_second"] = self._counted * self._config.batch_size / (time.perf_counter() - self._since)
         self.restart_clock()
         self.scalars(step, {f"train/{k}": v for k, v in means.items()})
@@ -91,10 +93,10 @@ class Report:
     def _refuse_or_say(self, step: int, scalars: dict[str, float], files: Sequence[str]) -> None:
         loss, norm, row = scalars["loss"], scalars["gradient_norm"], int(scalars["nonfinite_in_row"])
         what = f"loss is {loss}" if not math.isfinite(loss) else f"norm of the gradient is {norm}"
-        where = f"at step {step} (learning rate {self._rate(step, scalars):.3g}, files {', '.join(map(str, files))})"
+        where = f"at step {step} (learning rate {self._rate(scalars):.3g}, {_of_process()}files {', '.join(map(str, files))})"
         allowed = self._config.skip_nonfinite
         if row <= allowed:
-            self.say(
+            status.print(  # in every process: each has its own files
                 f"The {what} {where}: update skipped, {int(scalars['skipped'])} so far, {row} of {allowed} allowed in a row."
             )
             return
@@ -105,9 +107,9 @@ class Report:
             "files named, or take another --workdir."
         )
 
-    def _rate(self, step: int, scalars: dict[str, float]) -> float:
+    def _rate(self, scalars: dict[str, float]) -> float:
         """Return the learning rate of a step: the schedule counts updates done."""
-        return float(self._schedule(step - 1 - int(scalars["skipped"])))
+        return float(self._schedule(int(scalars["updates"])))
 
     def restart_clock(self) -> None:
         """Count images per second from here, leaving out what was not training."""
@@ -120,17 +122,16 @@ class Report:
 
     def scalars(self, step: int, scalars: dict[str, float]) -> None:
         """Write scalars to TensorBoard, under their names."""
-        if self._writer is not None:
-            for name, value in scalars.items():
-                self._writer.add_scalar(name, value, step)
+        if self._events is not None:
+            self._events.scalars(step, scalars)
 
     def picture(self, step: int, name: str, picture: UInt8[np.ndarray, "h w 3"]) -> Path:
         """Write a picture to ``<workdir>/pictures`` and to TensorBoard."""
         path = self._workdir / "pictures" / f"{name}_{step:06d}.png"
-        if self._writer is not None:
+        if self._events is not None:
             path.parent.mkdir(parents=True, exist_ok=True)
             visualize.save_picture(path, picture)
-            self._writer.add_image(name, picture, step, dataformats="HWC")
+            self._events.picture(step, name, picture)
         return path
 
 
@@ -138,3 +139,7 @@ def _mean_of_finite(values: Sequence[float]) -> float:
     """Return the mean of what is finite: a skipped step has no say in the curve."""
     finite = [value for value in values if math.isfinite(value)]
     return float(np.mean(finite)) if finite else math.nan
+
+
+def _of_process() -> str:
+    return f"process {jax.process_index()} of {jax.process_count()}: " if jax.process_count() > 1 else ""

@@ -111,6 +111,8 @@ def join_from_flags(args: argparse.Namespace) -> None:
     """
     if args.coordinator is None and not args.distributed and (args.num_processes is not None or args.process_id is not None):
         raise InputError("--num-processes and --process-id need --coordinator HOST:PORT, or --distributed where JAX finds it.")
+    if args.coordinator is not None and (args.num_processes is None or args.process_id is None):
+        raise InputError("--coordinator needs --num-processes N, of the whole job, and --process-id I, of this process, from 0.")
     if args.coordinator is not None:
         status.print(
             f"processes    process {args.process_id} of {args.num_processes} waits up to 300 s for 0 at {args.coordinator}"

@@ -117,7 +117,7 @@ def update(
 
     Returns:
         The state after the step, and the scalars ``loss`` (the objective's value), ``gradient_norm`` (before clipping),
-        ``nonfinite_in_row`` and ``skipped`` (as the state's), and ``loss_scale`` where there is one.
+        ``updates`` (done before), ``nonfinite_in_row`` and ``skipped`` (as the state's), and ``loss_scale`` where there is one.
     """
     dropout = jax.random.fold_in(key, state.step)
     if axis_name is not None:
@@ -141,7 +141,8 @@ def update(
     ema = None if ema_decay is None else _average(state.ema, params, state.step - state.skipped, ema_decay)
     after = dataclasses.replace(state, params=params, model_state=model_state, opt_state=opt_state, ema=ema)
     after = _judge(state, after, jnp.isfinite(value), jnp.isfinite(norm), skip_nonfinite)
-    scalars = {"loss": value, "gradient_norm": norm, "skipped": after.skipped, "nonfinite_in_row": after.nonfinite_in_row}
+    scalars = {"loss": value, "gradient_norm": norm, "updates": state.step - state.skipped}
+    scalars |= {"skipped": after.skipped, "nonfinite_in_row": after.nonfinite_in_row}
     if state.loss_scale is not None:
         scalars["loss_scale"] = state.loss_scale.scale
     return after, scalars

@@ -14,8 +14,6 @@ from jaxseg.compilation import compile_training
 from jaxseg.config import Config, load
 from jaxseg.data.loading import pipeline, train_batches
 from jaxseg.errors import InputError
-from jaxseg.evaluation import evaluate
-from jaxseg.inference import Predictor
 from jaxseg.interruption import Signals
 from jaxseg.loop import Loop
 from jaxseg.override import children
@@ -59,8 +57,6 @@ def train(config: Config, workdir: Path, init: str | None = None) -> dict[str, A
             rows = processes.own_rows(sharding.batch_split(training.mesh), config.batch_size)
             scores = loop.run(state, _batches(config, examples, start, rows))
         checkpoints.wait()
-    if not scores:  # the run was finished before
-        scores = evaluate(Predictor.of_state(config, training.variables(training.spread(state))), validation).scores
     workdirs.finish_run(workdir, config, max(start, config.steps), scores)
     return scores
 

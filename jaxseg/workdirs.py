@@ -47,8 +47,8 @@ def _open(workdir: Path, config: Config) -> None:
     description = describe.to_json(config)
     file = workdir / "config.json"
     if file.is_file():
-        changes = describe.differences(json.loads(file.read_text()), description)
-        network = [line for line in changes if line.startswith(("model", "optimizer:", "ema_decay"))]
+        changes = describe.differences(describe.read_json(file), description)
+        network = [line for line in changes if line.startswith(("model", "optimizer:", "ema_decay")) and not _keeps_arrays(line)]
         if network:
             raise InputError(
                 f"{workdir} holds a run of another network or optimizer:\n  " + "\n  ".join(network) + "\n"
@@ -82,5 +82,12 @@ def write_json(path: Path, content: Any) -> None:
 def _replace(path: Path, content: Any) -> None:
     with tempfile.NamedTemporaryFile("w", dir=path.parent, prefix=f".{path.name}", delete=False) as file:
         json.dump(content, file, indent=1)
+        file.flush()
+        os.fsync(file.fileno())  # or a power cut may leave an empty file under the final name
     os.chmod(file.name, 0o644)
     os.replace(file.name, path)
+
+
+def _keeps_arrays(change: str) -> bool:
+    """Say whether a change of the network leaves its arrays as they are, so that a run may go on with it."""
+    return change.partition(":")[0].rpartition(".")[2] in ("dtype", "remat", "dropout", "attention_dropout", "drop_path")

@@ -54,7 +54,7 @@ def alone(batch):
     return train(CONFIG, batch, 1)[0]
 
 
-@pytest.mark.parametrize(("devices", "fsdp"), [(2, 1), (2, 2), (4, 2), (4, 4), (8, 1), (8, 2), (8, 8)])
+@pytest.mark.parametrize(("devices", "fsdp"), [(2, 1), (2, 2), (4, 1), (4, 2), (4, 4), (8, 1), (8, 2), (8, 8)])
 def test_any_mesh_gives_the_state_of_one_device(batch, alone, devices, fsdp):
     config = dataclasses.replace(CONFIG, parallel=Parallel(fsdp=fsdp, rule=SPLIT_ALL))
     found, lying = train(config, batch, devices)

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import resource
 import shutil
 import signal
@@ -164,6 +165,7 @@ def test_a_disk_that_is_full_stops_the_run_and_keeps_the_last_good_checkpoint(
 ):
     workdir = tmp_path / "run"
     before = workdir / "checkpoints" / "4"
+    monkeypatch.setattr(train.Report, "scalars", lambda *_: None)  # whose file would be the first that fails
     at_step(7, lambda: (until(before.is_dir), file_size_limit()))
     said = stops(command(data, workdir), capsys, 1)
     assert f"Error: The checkpoint of step 8 cannot be written to {workdir / 'checkpoints'}: File too large." in said
@@ -176,6 +178,34 @@ def test_a_disk_that_is_full_stops_the_run_and_keeps_the_last_good_checkpoint(
     assert "checkpoints step 8 was being written when the run ended: dropped" in said
     assert "resuming after step 4" in said
     assert_same_bits(workdir, alone)
+
+
+def test_a_disk_that_is_full_between_two_checkpoints_stops_the_run(data, tmp_path, capsys, at_step, file_size_limit):
+    """TensorBoard's file is the first that cannot grow; nothing waits for it for ever."""
+    at_step(5, file_size_limit)
+    more = ("--set", "log_every=1", "--set", "checkpoint_every=1000", "--set", "eval_every=1000")
+    said = stops(command(data, tmp_path / "run", *more), capsys, 1)
+    assert re.search(r"Error: .* cannot be written: File too large\. Make room there, and give the same command again", said)
+
+
+def test_a_damaged_config_and_a_damaged_ranking_are_named(alone, data, tmp_path, capsys):
+    workdir = shutil.copytree(alone, tmp_path / "run")
+    (workdir / "checkpoints" / "miou.json").write_text("[]")
+    said = stops(command(data, workdir), capsys, 1)
+    assert "miou.json, which says which checkpoint is the best, cannot be parsed" in said
+    assert "remove it: the latest is the best then" in said
+    (workdir / "config.json").write_text("")
+    said = stops(command(data, workdir), capsys, 1)
+    assert f"{workdir / 'config.json'} cannot be parsed" in said
+    assert "the same training command writes it anew" in said
+
+
+def test_a_run_goes_on_in_another_precision(alone, data, tmp_path, capsys):
+    workdir = shutil.copytree(alone, tmp_path / "run")
+    train.main(command(data, workdir, "--set", "precision=bfloat16", "--set", f"steps={STEPS + 1}"))
+    said = " ".join(capsys.readouterr().err.split())
+    assert f"resuming after step {STEPS}" in said
+    assert "changed since the run began: precision: None -> bfloat16" in said
 
 
 def test_without_a_sound_checkpoint_it_does_not_begin_anew(alone, data, tmp_path, capsys):

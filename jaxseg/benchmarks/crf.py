@@ -3,7 +3,6 @@
 import concurrent.futures
 import importlib.util
 import multiprocessing
-import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -11,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from jaxseg import crf
-from jaxseg.benchmarks.timing import interleaved
+from jaxseg.benchmarks.timing import cores, interleaved
 from jaxseg.crf import SETS
 from jaxseg.data.decode import decode_image
 from jaxseg.errors import InputError
@@ -86,11 +85,11 @@ def rows(
     del with_lax, with_torch
     with_theirs = importlib.util.find_spec("pydensecrf") is not None
     _start([(_unary(i), image) for i, image in enumerate(pictures(folder, BATCH))])
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    number = cores()
     spawn = multiprocessing.get_context("spawn")
     with (
-        concurrent.futures.ThreadPoolExecutor(cores) as threads,
-        concurrent.futures.ProcessPoolExecutor(cores, spawn, _start, (_pairs,)) as processes,
+        concurrent.futures.ThreadPoolExecutor(number) as threads,
+        concurrent.futures.ProcessPoolExecutor(number, spawn, _start, (_pairs,)) as processes,
     ):
         cases: dict[str, tuple[dict[str, Callable[[], Any]], int]] = {
             "one image": ({"jaxseg": lambda: _ours(0), "pydensecrf": lambda: _theirs(0)}, 1),

@@ -1,7 +1,6 @@
 """The input pipeline of a config: images per second, what each of its stages costs, and which one holds the others up."""
 
 import io
-import os
 import time
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
@@ -11,7 +10,7 @@ import numpy as np
 from PIL import Image
 
 from jaxseg import device_augment
-from jaxseg.benchmarks.timing import interleaved
+from jaxseg.benchmarks.timing import cores, interleaved
 from jaxseg.config import Config, load
 from jaxseg.data.augment import ColorJitter, RandomFlip, RandomScale
 from jaxseg.data.decode import decode_image, decode_label
@@ -234,7 +233,7 @@ def _verdict(
     best = max(rates, key=lambda count: rates[count], default=None)
     if best is not None:
         loaded = f"{best} worker process{'es' * (best > 1)}" if best else "threads"
-        words.append(f"On {len(os.sched_getaffinity(0))} cores the pipeline gives {rates[best]:,.0f} images/s, with {loaded}.")
+        words.append(f"On {cores()} cores the pipeline gives {rates[best]:,.0f} images/s, with {loaded}.")
     if steps_per_second is not None:
         need = steps_per_second * config.batch_size
         words.append(

@@ -1,5 +1,6 @@
 """Timing of alternatives, interleaved, so that whatever else the machine does meets all of them alike."""
 
+import os
 import time
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -49,3 +50,8 @@ def repeated(function: Callable[..., Any], *args: Any) -> Callable[[], Any]:
 
     compiled = jax.jit(run).lower(*args).compile()
     return lambda: compiled(*args)
+
+
+def cores() -> int:
+    """Return how many CPU cores this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

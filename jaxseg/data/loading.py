@@ -2,6 +2,9 @@
 
 import dataclasses
 import functools
+import os
+import signal
+import threading
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
@@ -11,6 +14,9 @@ import numpy as np
 from jaxseg.data.augment import RandomCrop, Resize
 from jaxseg.data.memory import Remembered
 from jaxseg.data.source import Example
+
+#: Seconds that a worker outlives a signal, if its parent does not end it before.
+_GRACE = 60.0
 
 Transform = Callable[[Example, np.random.Generator], Example]
 
@@ -63,8 +69,22 @@ def train_batches(
     iterator = data.to_iter_dataset(grain.ReadOptions(num_threads=4, prefetch_buffer_size=4 * len(own)))
     if workers:
         _parse_flags()
-        iterator = iterator.mp_prefetch(grain.MultiprocessingOptions(num_workers=workers))
+        options = grain.MultiprocessingOptions(num_workers=workers)
+        iterator = iterator.mp_prefetch(options, worker_init_fn=_outlive_signals)
     return iter(iterator)
+
+
+def _outlive_signals(index: int, count: int) -> None:
+    """Let a worker go on for a while after a signal: one to the whole group must not take away the batches before the save."""
+    del index, count
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, _leave_later)
+
+
+def _leave_later(*_: object) -> None:
+    timer = threading.Timer(_GRACE, os._exit, (0,))
+    timer.daemon = True
+    timer.start()
 
 
 @dataclasses.dataclass(frozen=True)
