@@ -147,6 +147,10 @@ class UNet(nn.Module):
             raise InputError(
                 "An auxiliary head compares its logits with the whole label: with padding='valid' set its weight to 0."
             )
+        if self.auxiliary_weight and self.depth < 2:
+            raise InputError(
+                f"The auxiliary head reads the map of half the resolution, and depth={self.depth} has none: set its weight to 0."
+            )
         sides = image.shape[1:3]
         if self.padding == "valid":
             for side in sides:

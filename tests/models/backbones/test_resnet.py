@@ -72,7 +72,7 @@ def test_a_bottleneck_strides_where_it_is_told(stride_in_1x1):
 
 def test_fewer_stages_are_the_first_ones():
     whole, half = ResNet(18, width=4), ResNet(18, width=4, stages=2)
-    variables = initialised(whole)
+    variables = whole.init(KEY, jnp.zeros((1, 32, 32, 3)))
     x = jnp.asarray(np.random.default_rng(0).normal(size=(1, 33, 40, 3)), jnp.float32)
     assert half.strides == (2, 4, 8)
     for got, want in zip(half.apply(variables, x), whole.apply(variables, x)[:3], strict=True):
