@@ -1,9 +1,13 @@
+import multiprocessing
+import os
+import signal
 from collections.abc import Sequence
 from typing import ClassVar
 
 import numpy as np
 import pytest
 
+from jaxseg import processes
 from jaxseg.data.augment import ColorJitter, RandomFlip
 from jaxseg.data.loading import eval_batches, train_batches
 from jaxseg.data.source import Example
@@ -130,3 +134,21 @@ def test_a_bad_file_is_the_users_error_not_a_traceback_of_the_loader():
     with pytest.raises(Exception, match=r"truncated") as error:
         next(batches)
     assert "is truncated" in str(_input_error(error.value))
+
+
+def test_workers_outlive_a_signal_that_their_whole_group_gets():
+    """Or a job that is told to end could not finish its step and save."""
+    batches = train_batches(Numbered(40), batch_size=4, crop_size=(4, 4), seed=0, workers=1)
+    whole = train_batches(Numbered(40), batch_size=4, crop_size=(4, 4), seed=0)
+    assert next(batches)["name"] == next(whole)["name"]
+    children = multiprocessing.active_children()
+    assert children
+    for child in children:
+        for number in (signal.SIGINT, signal.SIGTERM):
+            os.kill(child.pid, number)
+    for _ in range(60):  # far more than are prefetched
+        assert next(batches)["name"] == next(whole)["name"]
+    processes.end_workers()
+    for child in children:
+        child.join(10)
+        assert not child.is_alive()
