@@ -23,12 +23,13 @@ IN_A_FOLDER = (
     "weights.npz",
 )
 
-#: Where a training program's checkpoint keeps the network, best first: averaged weights before the last ones.
+#: Where a training program's checkpoint keeps the network, best first: averaged weights before the last ones. MMEngine's EMAHook
+#: exchanges the two when it saves, so that ``ema_state_dict`` holds the last ones and ``state_dict`` the average.
 WRAPPERS = (
     "state_dict_ema",
     "model_ema",
-    "ema_state_dict",
     "state_dict",
+    "ema_state_dict",
     "model_state_dict",
     "model_state",
     "model",

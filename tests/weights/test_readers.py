@@ -246,5 +246,7 @@ def test_averaged_weights_come_first_and_prefixes_go():
     one, other = {"model.module.w": np.ones(1)}, {"w": np.zeros(1)}
     assert readers.unwrap({"state_dict": other, "model_ema": one, "optimizer": {}}) is one
     assert readers.unwrap({"state_dict": {"model": {"w": 1}}}) == {"w": 1}
+    mmengine = {"state_dict": {"w": np.full(1, 2.0)}, "ema_state_dict": {"module.w": np.ones(1), "steps": np.array(0)}}
+    assert readers.unwrap(mmengine)["w"] == 2.0
     assert readers.without_prefix(one).keys() == {"w"}
     assert readers.without_prefix({"model.a": np.ones(1), "b": np.ones(1)}).keys() == {"model.a", "b"}
