@@ -190,6 +190,15 @@ def test_refusals_of_saving(tmp_path):
         weights.save(variables_of(model), tmp_path / "x.safetensors", model=model, source="torchvision")
 
 
+@pytest.mark.parametrize("source", ["torchvision", "transformers"])
+def test_a_vit_without_class_token_is_not_saved_for_those_that_need_one(source, tmp_path):
+    plain = SMALL.clone(class_token=False)
+    for model in (plain, ViTClassifier(3, plain, pooling="mean")):
+        with pytest.raises(InputError, match=f"class_token=False: {source}'s ViT has a class token and this ViT has none"):
+            weights.save(variables_of(model), tmp_path / "x.safetensors", model=model, source=source)
+    assert not (tmp_path / "x.safetensors").exists()
+
+
 def test_preprocessing_travels(tmp_path):
     own = Normalise(mean=(0.1, 0.2, 0.3), std=(0.5, 0.6, 0.7))
     weights.save(variables_of(THIN), tmp_path / "x.safetensors", normalise=own, crop_size=(64, 96))
