@@ -175,6 +175,14 @@ def test_refusals(resnet, tmp_path):
         weights.load(THIN, tmp_path / "x.npz")
 
 
+@pytest.mark.parametrize("name", ["blocks.0.ls1.gamma", "blocks.0.attn.q_norm.weight", "reg_token", "norm_pre.weight"])
+def test_vits_that_compute_something_else_are_not_recognised(name, tmp_path):
+    weights.save(variables_of(SMALL), tmp_path / "x.safetensors", model=SMALL, source="timm")
+    save_file({**load_file(tmp_path / "x.safetensors"), name: np.ones(8, np.float32)}, tmp_path / "x.safetensors")
+    with pytest.raises(InputError, match="is of no known source"):
+        weights.load(SMALL, tmp_path / "x.safetensors")
+
+
 def test_refusals_of_saving(tmp_path):
     variables = variables_of(THIN)
     with pytest.raises(InputError, match=r"must end in \.safetensors"):
