@@ -187,6 +187,8 @@ def test_refusals_of_saving(tmp_path):
     variables = variables_of(THIN)
     with pytest.raises(InputError, match=r"must end in \.safetensors"):
         weights.save(variables, tmp_path / "x.pth")
+    with pytest.raises(InputError, match=r"missing/x\.safetensors: there is no folder .*missing\. Create it first"):
+        weights.save(variables, tmp_path / "missing" / "x.safetensors")
     with pytest.raises(InputError, match=r"source='torchvison' is not known\. Did you mean 'torchvision'"):
         weights.save(variables, tmp_path / "x.safetensors", model=THIN, source="torchvison")
     with pytest.raises(InputError, match="needs the network too"):
