@@ -155,7 +155,8 @@ class Transposed(Layout):
 class Positions(Layout):
     """Position embeddings ``(1, tokens, width)``: rows of class tokens, then the grid's, which is interpolated to another grid.
 
-    Bicubic with smoothing where it shrinks, as timm does. The given grid is ours where the rows are as many, else a square.
+    Bicubic with smoothing where it shrinks, as timm does. A file does not say its grid: it is taken for a square where its
+    rows are a square number, as published ones are, also where our oblong grid has as many; else for ours.
 
     Attributes:
         class_tokens: rows before the grid's.
@@ -172,12 +173,11 @@ class Positions(Layout):
         if self.row is not None:
             return given[:, self.row : self.row + 1]
         table = given[:, self.class_tokens :]
-        rows, side = table.shape[1], math.isqrt(table.shape[1])
-        if rows == shape[1] * shape[2]:
-            return table.reshape(1, shape[1], shape[2], -1)
-        if side * side != rows:
+        theirs, own = self._grid(table.shape[1], shape), (shape[1], shape[2])
+        if theirs is None:
             return table
-        return self.resize(table.reshape(1, side, side, -1), (shape[1], shape[2]))
+        table = table.reshape(1, *theirs, -1)
+        return table if theirs == own else self.resize(table, own)
 
     def resize(self, table: np.ndarray, grid: tuple[int, int]) -> np.ndarray:
         """Return a table ``(1, h, w, width)`` on another grid."""
@@ -185,11 +185,18 @@ class Positions(Layout):
 
     def changes(self, given: np.ndarray, shape: tuple[int, ...]) -> bool:
         """Say whether the grid is another."""
-        return self.row is None and given.shape[-2] - self.class_tokens != shape[1] * shape[2]
+        return self.row is None and self._grid(given.shape[-2] - self.class_tokens, shape) != (shape[1], shape[2])
 
     def save(self, own: np.ndarray, name: str) -> np.ndarray:
         """Return rows of tokens."""
         return own.reshape(1, -1, own.shape[-1])
+
+    def _grid(self, rows: int, shape: tuple[int, ...]) -> tuple[int, int] | None:
+        """Return the file's grid, or ``None`` where it cannot be known."""
+        side = math.isqrt(max(rows, 0))
+        if side * side == rows:
+            return side, side
+        return (shape[1], shape[2]) if rows == shape[1] * shape[2] else None
 
 
 @dataclasses.dataclass(frozen=True)

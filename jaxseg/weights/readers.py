@@ -14,7 +14,7 @@ from jaxseg.errors import InputError
 from jaxseg.weights import torch_files
 
 #: Endings, and files that a folder of the Hub may hold, best first.
-ENDINGS = (".safetensors", ".npz", ".pth", ".pt", ".bin", ".index.json")
+ENDINGS = (".safetensors", ".npz", ".pth", ".pt", ".ckpt", ".bin", ".index.json")
 IN_A_FOLDER = (
     "model.safetensors",
     "model.safetensors.index.json",
@@ -23,12 +23,13 @@ IN_A_FOLDER = (
     "weights.npz",
 )
 
-#: Where a training program's checkpoint keeps the network, best first: averaged weights before the last ones.
+#: Where a training program's checkpoint keeps the network, best first: averaged weights before the last ones. MMEngine's EMAHook
+#: exchanges the two when it saves, so that ``ema_state_dict`` holds the last ones and ``state_dict`` the average.
 WRAPPERS = (
     "state_dict_ema",
     "model_ema",
-    "ema_state_dict",
     "state_dict",
+    "ema_state_dict",
     "model_state_dict",
     "model_state",
     "model",
@@ -39,6 +40,9 @@ WRAPPERS = (
 
 #: What data parallelism, compilation, Lightning or a network around it put before every name.
 PREFIXES = ("module.", "_orig_mod.", "model.", "net.", "backbone.")
+
+#: What stands beside the network in an average of weights (its counters) or a Lightning module (the colours' statistics).
+NO_WEIGHTS = ("n_averaged", "steps", "mean", "std")
 
 
 class File(NamedTuple):
@@ -81,7 +85,7 @@ def read(path: Path) -> File:
         tree, metadata = _read_safetensors(path)
     elif path.suffix == ".npz":
         tree = _read_npz(path)
-    elif path.suffix in (".pth", ".pt", ".bin"):
+    elif path.suffix in (".pth", ".pt", ".ckpt", ".bin"):
         tree = torch_files.read(path)
     else:
         raise InputError(f"{path} is of no known kind: it must end in {', '.join(ENDINGS)}.")
@@ -102,11 +106,11 @@ def unwrap(tree: Any) -> Any:
 
 
 def without_prefix(arrays: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
-    """Take away what training programs put before every name."""
-    names = list(arrays)
-    found = next((p for p in PREFIXES if names and all(name.startswith(p) for name in names)), None)
+    """Take away what training programs put before every name, and what they put beside the network."""
+    arrays = {name: value for name, value in arrays.items() if name not in NO_WEIGHTS}
+    found = next((p for p in PREFIXES if arrays and all(name.startswith(p) for name in arrays)), None)
     if found is None:
-        return dict(arrays)
+        return arrays
     return without_prefix({name.removeprefix(found): value for name, value in arrays.items()})
 
 

@@ -42,11 +42,13 @@ def save(
         crop_size: likewise.
 
     Raises:
-        InputError: for another ending, an unknown source, a network that it has not, or one of whose layers it has no names for.
+        InputError: for another ending, a folder that is not there, an unknown source, a network that it has not, or one of whose layers it has no names for.
     """
     path = Path(path).expanduser()
     if path.suffix != ".safetensors":
         raise InputError(f"{path}: weights are saved as safetensors, and the name must end in .safetensors.")
+    if not path.parent.is_dir():
+        raise InputError(f"{path}: there is no folder {path.parent}. Create it first.")
     own = {name: np.asarray(value) for name, value in flat(variables).items()}
     arrays = own if source == OWN else _named(own, model, source)
     metadata = {"format": "pt" if source != OWN else OWN, "source": source}

@@ -4,7 +4,9 @@ Names are those of timm 1.0; older files, and the authors' of DeiT and Swin, dif
 went through differs from file to file and is taken from the ``config.json`` that timm puts beside it.
 
 DeiT's distilled networks have a second token with a head of its own, which ours have not: what belongs to it is listed as not
-taken, and the logits of such a network are not the reference's.
+taken, and the logits of such a network are not the reference's. Relatives of ViT that compute something else under ViT's names
+are not recognised: those with layer scale (DeiT III, DINOv2), norms of queries and keys, registers, or a norm before the blocks
+(CLIP).
 """
 
 from collections.abc import Collection
@@ -84,6 +86,7 @@ FORMATS = (
         ("timm",),
         (r"patch_embed\.proj\.weight", r"pos_embed", r"blocks\.0\.attn\.qkv\.weight"),
         {ViTClassifier: vit_classifier, ViT: vit},
+        absent=(r"blocks\.0\.ls1\.gamma", r"blocks\.0\.attn\.[qk]_norm\.", r"reg_token", r"norm_pre\."),
     ),
     Format(
         "Swin of timm",

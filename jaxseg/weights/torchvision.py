@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from jaxseg.errors import InputError
 from jaxseg.models.backbones.resnet import ResNet
 from jaxseg.models.backbones.swin import Swin, SwinClassifier
 from jaxseg.models.backbones.vgg import VGG16
@@ -101,8 +102,18 @@ def on_vgg(model: Any, names: Names) -> tuple[Row, ...]:
     return *within("backbone/", "", backbone), *rows
 
 
+def needs_class_token(model: ViT, names: Names, source: str) -> None:
+    """Refuse to save, where there are no names of a file, a ViT without class token for a source whose ViT cannot be without."""
+    if not names and not model.class_token:
+        raise InputError(
+            f"class_token=False: {source}'s ViT has a class token and this ViT has none. Give it class_token=True, or save it with "
+            "source='jaxseg'."
+        )
+
+
 def vit(model: ViT, names: Names) -> tuple[Row, ...]:
     """vit_b_16 and the others."""
+    needs_class_token(model, names, "torchvision")
     block, theirs = "block{b}", "encoder.layers.encoder_layer_{b0}"
     return (
         Row("class_token", "class_token"),

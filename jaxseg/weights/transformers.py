@@ -31,6 +31,7 @@ from jaxseg.weights.layouts import STEM, Positions, RelativePositions
 from jaxseg.weights.mmseg import pyramid_heads
 from jaxseg.weights.preprocessing import Preprocessing
 from jaxseg.weights.table import Name, Row, within
+from jaxseg.weights.torchvision import needs_class_token
 
 Names = Collection[str]
 
@@ -59,12 +60,12 @@ def _cubic(n: int, m: int, a: float = -0.75) -> np.ndarray:
 
 def vit(model: ViT, names: Names) -> tuple[Row, ...]:
     """ViTModel, without its last norm and its pooler."""
-    return _behind(("", "vit."), _vit())
+    return _behind(("", "vit."), _vit(model, names))
 
 
 def vit_classifier(model: ViTClassifier, names: Names) -> tuple[Row, ...]:
     """ViTForImageClassification."""
-    inside = within("backbone/", "", _vit())
+    inside = within("backbone/", "", _vit(model.backbone, names))
     return *_behind(("vit.", ""), (*inside, Row("norm", "layernorm"))), Row("classifier", "classifier")
 
 
@@ -90,7 +91,8 @@ def backbone_of(model: Swin, names: Names) -> tuple[Row, ...]:
     return within("", "backbone.", swin(model, names))
 
 
-def _vit() -> tuple[Row, ...]:
+def _vit(model: ViT, names: Names) -> tuple[Row, ...]:
+    needs_class_token(model, names, "transformers")
     return (
         Row("class_token", "embeddings.cls_token"),
         Row("class_position", "embeddings.position_embeddings", CubicPositions(part=0, row=0)),

@@ -246,5 +246,21 @@ def test_averaged_weights_come_first_and_prefixes_go():
     one, other = {"model.module.w": np.ones(1)}, {"w": np.zeros(1)}
     assert readers.unwrap({"state_dict": other, "model_ema": one, "optimizer": {}}) is one
     assert readers.unwrap({"state_dict": {"model": {"w": 1}}}) == {"w": 1}
+    mmengine = {"state_dict": {"w": np.full(1, 2.0)}, "ema_state_dict": {"module.w": np.ones(1), "steps": np.array(0)}}
+    assert readers.unwrap(mmengine)["w"] == 2.0
     assert readers.without_prefix(one).keys() == {"w"}
     assert readers.without_prefix({"model.a": np.ones(1), "b": np.ones(1)}).keys() == {"model.a", "b"}
+
+
+@pytest.mark.parametrize("beside", [("n_averaged",), ("steps",), ("mean", "std")])
+def test_what_is_beside_the_network_does_not_keep_the_prefix(beside):
+    arrays = {"module.model.w": np.ones(1), **{name: np.array(3) for name in beside}}
+    assert readers.without_prefix(arrays).keys() == {"w"}
+    assert readers.without_prefix({"module.n_averaged": np.array(3), "module.module.w": np.ones(1)}).keys() == {"w"}
+
+
+def test_lightnings_ending(tmp_path):
+    tree = {"state_dict": {"model.w": tensor(stored("0", "Float", 2), 0, (2,), (1,))}, "epoch": 3}
+    write_zip(tmp_path / "last.ckpt", tree, {"0": np.array([1, 2], np.float32)})
+    assert readers.is_weights(tmp_path / "last.ckpt")
+    np.testing.assert_array_equal(readers.read(tmp_path / "last.ckpt").arrays["w"], [1, 2])

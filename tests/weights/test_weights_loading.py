@@ -175,10 +175,20 @@ def test_refusals(resnet, tmp_path):
         weights.load(THIN, tmp_path / "x.npz")
 
 
+@pytest.mark.parametrize("name", ["blocks.0.ls1.gamma", "blocks.0.attn.q_norm.weight", "reg_token", "norm_pre.weight"])
+def test_vits_that_compute_something_else_are_not_recognised(name, tmp_path):
+    weights.save(variables_of(SMALL), tmp_path / "x.safetensors", model=SMALL, source="timm")
+    save_file({**load_file(tmp_path / "x.safetensors"), name: np.ones(8, np.float32)}, tmp_path / "x.safetensors")
+    with pytest.raises(InputError, match="is of no known source"):
+        weights.load(SMALL, tmp_path / "x.safetensors")
+
+
 def test_refusals_of_saving(tmp_path):
     variables = variables_of(THIN)
     with pytest.raises(InputError, match=r"must end in \.safetensors"):
         weights.save(variables, tmp_path / "x.pth")
+    with pytest.raises(InputError, match=r"missing/x\.safetensors: there is no folder .*missing\. Create it first"):
+        weights.save(variables, tmp_path / "missing" / "x.safetensors")
     with pytest.raises(InputError, match=r"source='torchvison' is not known\. Did you mean 'torchvision'"):
         weights.save(variables, tmp_path / "x.safetensors", model=THIN, source="torchvison")
     with pytest.raises(InputError, match="needs the network too"):
@@ -188,6 +198,15 @@ def test_refusals_of_saving(tmp_path):
     model = FCN32s(2, VGG16(widths=(2, 2, 3, 3, 4)), fc_features=5)
     with pytest.raises(InputError, match=r"VGG16 of torchvision has no layers score_fr.*FCN32s is no network of torchvision"):
         weights.save(variables_of(model), tmp_path / "x.safetensors", model=model, source="torchvision")
+
+
+@pytest.mark.parametrize("source", ["torchvision", "transformers"])
+def test_a_vit_without_class_token_is_not_saved_for_those_that_need_one(source, tmp_path):
+    plain = SMALL.clone(class_token=False)
+    for model in (plain, ViTClassifier(3, plain, pooling="mean")):
+        with pytest.raises(InputError, match=f"class_token=False: {source}'s ViT has a class token and this ViT has none"):
+            weights.save(variables_of(model), tmp_path / "x.safetensors", model=model, source=source)
+    assert not (tmp_path / "x.safetensors").exists()
 
 
 def test_preprocessing_travels(tmp_path):
