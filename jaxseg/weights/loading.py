@@ -31,7 +31,8 @@ class Loaded:
         match: what was taken, what kept its initial value, and what of the file is not in the network.
         title: what the file looks like.
         changed: our names of arrays that were made to fit: stems of other channels, tables of positions on another grid.
-        preprocessing: of images where the weights were trained; ``None`` where neither the file nor its kind says it.
+        preprocessing: of images where the weights were trained, for as many channels as this network reads; ``None`` where neither
+            the file nor its kind says it.
     """
 
     variables: dict[str, PyTree]
@@ -108,7 +109,10 @@ def load(
         found = dataclasses.replace(found, variables=_fill(found.variables, absent, model, num_channels, seed))
     found = dataclasses.replace(found, unused=found.unused + converted.unused)
     changed = tuple(name for name in converted.changed if name in found.taken)
-    return Loaded(found.variables, found, title, changed, preprocessing.find(file.metadata, file.path) or default)
+    images = preprocessing.find(file.metadata, file.path) or default
+    if images is not None and converted.channels is not None:
+        images = images.of_channels(converted.channels)
+    return Loaded(found.variables, found, title, changed, images)
 
 
 def _convert(model: Any, file: readers.File, own: Mapping[str, tuple[int, ...]]) -> tuple[str, Converted, Preprocessing | None]:

@@ -135,6 +135,18 @@ def test_a_stem_for_other_channels(channels, resnet):
         np.testing.assert_allclose(kernel, original[:, :, [0, 1, 2, 0, 1]] * 3 / 5, rtol=1e-6)
 
 
+@pytest.mark.parametrize("model", [THIN, FCN(2, THIN)])
+@pytest.mark.parametrize("given", [True, False])
+@pytest.mark.parametrize(("channels", "mean"), [(1, (0.449,)), (4, (0.485, 0.456, 0.406, 0.485))])
+def test_the_normalisation_is_for_the_networks_channels(channels, mean, given, model, resnet):
+    variables = variables_of(model, channels) if given else None
+    loaded = weights.load(model, resnet[0], variables=variables, num_channels=3 if given else channels)
+    np.testing.assert_allclose(loaded.normalise.mean, mean, rtol=1e-6)
+    image = jnp.broadcast_to(jnp.asarray(mean), (1, 2, 2, channels))
+    np.testing.assert_allclose(loaded.normalise(image), np.zeros((1, 2, 2, channels)), atol=1e-6)
+    assert len(loaded.normalise.std) == channels
+
+
 def test_a_head_of_other_classes_stays_initial(tmp_path):
     model = FCN(2, THIN)
     weights.save(variables_of(model), tmp_path / "x.safetensors", model=model, source="torchvision")
