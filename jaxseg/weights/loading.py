@@ -12,7 +12,7 @@ from jaxtyping import PyTree
 
 from jaxseg.errors import InputError
 from jaxseg.ops.normalise import Normalise
-from jaxseg.weights import hub, preprocessing, readers, table
+from jaxseg.weights import formats, hub, preprocessing, readers, table
 from jaxseg.weights.matching import Match, flat, layers, match, name_of
 from jaxseg.weights.preprocessing import Preprocessing
 from jaxseg.weights.sources import FORMATS
@@ -118,7 +118,7 @@ def load(
 def _convert(model: Any, file: readers.File, own: Mapping[str, tuple[int, ...]]) -> tuple[str, Converted, Preprocessing | None]:
     """Return what the file looks like, its arrays as ours, and the preprocessing of its kind."""
     if all(name.startswith(COLLECTIONS) for name in file.arrays):
-        return "weights that jaxseg saved", Converted(dict(file.arrays), (), ()), None
+        return "weights that jaxseg saved", Converted(_placed(model, file.arrays, own), (), ()), None
     alike = [kind for kind in FORMATS if kind.recognises(file.arrays)]
     if not alike:
         raise InputError(
@@ -134,6 +134,19 @@ def _convert(model: Any, file: readers.File, own: Mapping[str, tuple[int, ...]])
         f"{file.path} looks like {alike[0].title}, which is for {', '.join(kind.fits for kind in alike)}: this "
         f"{type(model).__name__} has none."
     )
+
+
+def _placed(model: Any, arrays: Mapping[str, np.ndarray], own: Mapping[str, tuple[int, ...]]) -> dict[str, np.ndarray]:
+    """Return arrays under our names, of the network or, where none of them fits it, of the part of it that most of them fit."""
+    best, most = dict(arrays), 0
+    for path, _ in formats.parts(model):
+        placed = {name.replace("/", f"/{path}", 1): value for name, value in arrays.items()}
+        fit = sum(own.get(name) == value.shape for name, value in placed.items())
+        if fit > most:
+            best, most = placed, fit
+        if fit and not path:
+            break
+    return best
 
 
 def _shapes(model: Any, num_channels: int) -> Any:

@@ -89,6 +89,19 @@ def test_a_classifiers_file_fills_the_backbone_of_a_segmentation_network(resnet)
     ]
 
 
+def test_a_backbone_under_our_own_names_fills_a_segmentation_network(tmp_path):
+    given = variables_of(SMALL)
+    weights.save(given, tmp_path / "x.safetensors")
+    model = SETRNaive(2, SMALL.clone(feature_depths=(1, 2)), head_features=4)
+    loaded = weights.load(model, tmp_path / "x.safetensors")
+    assert loaded.match.unused == ()
+    assert all("/backbone/" not in name for name in loaded.match.missing)
+    assert_same({"params": loaded.variables["params"]["backbone"]}, given)
+    own = variables_of(model, seed=1)
+    weights.save(own, tmp_path / "whole.safetensors")
+    assert_same(weights.load(model, tmp_path / "whole.safetensors").variables, own)
+
+
 def test_a_part_deep_inside_is_found(tmp_path):
     backbone = VGG16(widths=(2, 2, 3, 3, 4))
     given = variables_of(backbone)
