@@ -12,7 +12,7 @@ from jaxtyping import PyTree
 
 from jaxseg.errors import InputError
 from jaxseg.ops.normalise import Normalise
-from jaxseg.weights import hub, preprocessing, readers, table
+from jaxseg.weights import formats, hub, preprocessing, readers, table
 from jaxseg.weights.matching import Match, flat, layers, match, name_of
 from jaxseg.weights.preprocessing import Preprocessing
 from jaxseg.weights.sources import FORMATS
@@ -31,7 +31,8 @@ class Loaded:
         match: what was taken, what kept its initial value, and what of the file is not in the network.
         title: what the file looks like.
         changed: our names of arrays that were made to fit: stems of other channels, tables of positions on another grid.
-        preprocessing: of images where the weights were trained; ``None`` where neither the file nor its kind says it.
+        preprocessing: of images where the weights were trained, for as many channels as this network reads; ``None`` where neither
+            the file nor its kind says it.
     """
 
     variables: dict[str, PyTree]
@@ -108,13 +109,16 @@ def load(
         found = dataclasses.replace(found, variables=_fill(found.variables, absent, model, num_channels, seed))
     found = dataclasses.replace(found, unused=found.unused + converted.unused)
     changed = tuple(name for name in converted.changed if name in found.taken)
-    return Loaded(found.variables, found, title, changed, preprocessing.find(file.metadata, file.path) or default)
+    images = preprocessing.find(file.metadata, file.path) or default
+    if images is not None and converted.channels is not None:
+        images = images.of_channels(converted.channels)
+    return Loaded(found.variables, found, title, changed, images)
 
 
 def _convert(model: Any, file: readers.File, own: Mapping[str, tuple[int, ...]]) -> tuple[str, Converted, Preprocessing | None]:
     """Return what the file looks like, its arrays as ours, and the preprocessing of its kind."""
     if all(name.startswith(COLLECTIONS) for name in file.arrays):
-        return "weights that jaxseg saved", Converted(dict(file.arrays), (), ()), None
+        return "weights that jaxseg saved", Converted(_placed(model, file.arrays, own), (), ()), None
     alike = [kind for kind in FORMATS if kind.recognises(file.arrays)]
     if not alike:
         raise InputError(
@@ -130,6 +134,19 @@ def _convert(model: Any, file: readers.File, own: Mapping[str, tuple[int, ...]])
         f"{file.path} looks like {alike[0].title}, which is for {', '.join(kind.fits for kind in alike)}: this "
         f"{type(model).__name__} has none."
     )
+
+
+def _placed(model: Any, arrays: Mapping[str, np.ndarray], own: Mapping[str, tuple[int, ...]]) -> dict[str, np.ndarray]:
+    """Return arrays under our names, of the network or, where none of them fits it, of the part of it that most of them fit."""
+    best, most = dict(arrays), 0
+    for path, _ in formats.parts(model):
+        placed = {name.replace("/", f"/{path}", 1): value for name, value in arrays.items()}
+        fit = sum(own.get(name) == value.shape for name, value in placed.items())
+        if fit > most:
+            best, most = placed, fit
+        if fit and not path:
+            break
+    return best
 
 
 def _shapes(model: Any, num_channels: int) -> Any:

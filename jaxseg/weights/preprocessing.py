@@ -29,6 +29,14 @@ class Preprocessing:
     value_range: tuple[float, float] = (0.0, 1.0)
     crop_size: tuple[int, int] | None = None
 
+    def of_channels(self, channels: int) -> "Preprocessing":
+        """Return it for images of another number of channels, as :class:`jaxseg.weights.layouts.Stem` makes the kernel for them.
+
+        More channels take the values in turn, fewer their mean.
+        """
+        mean, std = (_of_channels(values, channels) for values in (self.normalise.mean, self.normalise.std))
+        return dataclasses.replace(self, normalise=Normalise(mean, std))
+
     def metadata(self) -> dict[str, str]:
         """Return it as safetensors' metadata, of weights that read RGB in [0, 1]."""
         fields = {
@@ -39,6 +47,14 @@ class Preprocessing:
             "crop_size": self.crop_size,
         }
         return {KEY: json.dumps(fields)}
+
+
+def _of_channels(values: tuple[float, ...], channels: int) -> tuple[float, ...]:
+    if len(values) in (1, channels):
+        return values
+    if channels < len(values):
+        return (sum(values) / len(values),) * channels
+    return tuple(values[n % len(values)] for n in range(channels))
 
 
 def find(metadata: Mapping[str, str], path: Path) -> Preprocessing | None:

@@ -42,7 +42,8 @@ def save(
         crop_size: likewise.
 
     Raises:
-        InputError: for another ending, a folder that is not there, an unknown source, a network that it has not, or one of whose layers it has no names for.
+        InputError: for another ending, a folder that is not there, an unknown source, a network that it has not, or one of whose
+            layers it has no names for.
     """
     path = Path(path).expanduser()
     if path.suffix != ".safetensors":

@@ -16,7 +16,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from jaxseg.weights.layouts import AS_IS, Layout
+from jaxseg.weights.layouts import AS_IS, Layout, Stem
 
 Name = str | Callable[..., str]
 
@@ -78,11 +78,13 @@ class Converted(NamedTuple):
         arrays: by our names, in our layouts.
         changed: our names of those that were interpolated, inflated or averaged to fit.
         unused: the file's names of those that are not among ours.
+        channels: of the image that our first convolution reads; ``None`` where the rows have none.
     """
 
     arrays: dict[str, np.ndarray]
     changed: tuple[str, ...]
     unused: tuple[str, ...]
+    channels: int | None = None
 
 
 def load(rows: Iterable[Row], own: Mapping[str, tuple[int, ...]], given: Mapping[str, np.ndarray]) -> Converted:
@@ -102,7 +104,13 @@ def load(rows: Iterable[Row], own: Mapping[str, tuple[int, ...]], given: Mapping
                 if row.layout.changes(given[theirs], shape):
                     changed.append(name)
                 break
-    return Converted(arrays, tuple(changed), tuple(name for name in given if name not in used))
+    return Converted(arrays, tuple(changed), tuple(name for name in given if name not in used), _image_channels(rows, own))
+
+
+def _image_channels(rows: Iterable[Row], own: Mapping[str, tuple[int, ...]]) -> int | None:
+    stems = [row for row in rows if isinstance(row.layout, Stem)]
+    kernels = (shape for name, shape in own.items() if len(shape) == 4 and any(_matches(stems, name)))
+    return next((shape[2] for shape in kernels), None)
 
 
 def save(rows: Iterable[Row], own: Mapping[str, np.ndarray]) -> tuple[dict[str, np.ndarray], list[str]]:

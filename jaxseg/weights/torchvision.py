@@ -106,8 +106,8 @@ def needs_class_token(model: ViT, names: Names, source: str) -> None:
     """Refuse to save, where there are no names of a file, a ViT without class token for a source whose ViT cannot be without."""
     if not names and not model.class_token:
         raise InputError(
-            f"class_token=False: {source}'s ViT has a class token and this ViT has none. Give it class_token=True, or save it with "
-            "source='jaxseg'."
+            f"class_token=False: {source}'s ViT has a class token and this ViT has none. Give it class_token=True, or save it "
+            "with source='jaxseg'."
         )
 
 

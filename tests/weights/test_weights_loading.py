@@ -89,6 +89,19 @@ def test_a_classifiers_file_fills_the_backbone_of_a_segmentation_network(resnet)
     ]
 
 
+def test_a_backbone_under_our_own_names_fills_a_segmentation_network(tmp_path):
+    given = variables_of(SMALL)
+    weights.save(given, tmp_path / "x.safetensors")
+    model = SETRNaive(2, SMALL.clone(feature_depths=(1, 2)), head_features=4)
+    loaded = weights.load(model, tmp_path / "x.safetensors")
+    assert loaded.match.unused == ()
+    assert all("/backbone/" not in name for name in loaded.match.missing)
+    assert_same({"params": loaded.variables["params"]["backbone"]}, given)
+    own = variables_of(model, seed=1)
+    weights.save(own, tmp_path / "whole.safetensors")
+    assert_same(weights.load(model, tmp_path / "whole.safetensors").variables, own)
+
+
 def test_a_part_deep_inside_is_found(tmp_path):
     backbone = VGG16(widths=(2, 2, 3, 3, 4))
     given = variables_of(backbone)
@@ -133,6 +146,18 @@ def test_a_stem_for_other_channels(channels, resnet):
         np.testing.assert_allclose(kernel.sum(axis=2), original.sum(axis=2), atol=1e-5)
     else:
         np.testing.assert_allclose(kernel, original[:, :, [0, 1, 2, 0, 1]] * 3 / 5, rtol=1e-6)
+
+
+@pytest.mark.parametrize("model", [THIN, FCN(2, THIN)])
+@pytest.mark.parametrize("given", [True, False])
+@pytest.mark.parametrize(("channels", "mean"), [(1, (0.449,)), (4, (0.485, 0.456, 0.406, 0.485))])
+def test_the_normalisation_is_for_the_networks_channels(channels, mean, given, model, resnet):
+    variables = variables_of(model, channels) if given else None
+    loaded = weights.load(model, resnet[0], variables=variables, num_channels=3 if given else channels)
+    np.testing.assert_allclose(loaded.normalise.mean, mean, rtol=1e-6)
+    image = jnp.broadcast_to(jnp.asarray(mean), (1, 2, 2, channels))
+    np.testing.assert_allclose(loaded.normalise(image), np.zeros((1, 2, 2, channels)), atol=1e-6)
+    assert len(loaded.normalise.std) == channels
 
 
 def test_a_head_of_other_classes_stays_initial(tmp_path):
