@@ -31,8 +31,8 @@ class Loaded:
         match: what was taken, what kept its initial value, and what of the file is not in the network.
         title: what the file looks like.
         changed: our names of arrays that were made to fit: stems of other channels, tables of positions on another grid.
-        preprocessing: of images where the weights were trained, for the channels that this network reads; ``None`` where neither the
-            file nor its kind says it.
+        preprocessing: of images where the weights were trained, for the channels that this network reads; ``None`` where neither
+            the file nor its kind says it.
     """
 
     variables: dict[str, PyTree]

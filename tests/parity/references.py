@@ -1,6 +1,6 @@
 """Networks of other libraries, with random weights, for comparison: how to import, fill, save, run and train them.
 
-A library that is missing skips the test file that asks for it here, and says so; with ``JAXSEG_PARITY=1`` one that CI has fails it.
+A library that is missing skips the test file that asks for it here, and says so; with ``JAXSEG_PARITY=1`` one of CI's fails it.
 """
 
 import contextlib
