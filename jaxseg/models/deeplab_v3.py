@@ -10,7 +10,8 @@ Differs from the paper:
     - Running statistics keep 0.9 per step; the paper's 0.9997, for long runs from ImageNet: set ``momentum`` here and in the
       backbone.
     - mmsegmentation concatenates the image's average before the other branches; its files are read in our order.
-    - Dropout of 0.1 before the classifier, as in the authors' code.
+    - Dropout of 0.1 before the classifier, as in the authors' code. mmsegmentation drops whole channels before the classifiers of
+      both heads, here single values are dropped.
 """
 
 from typing import Any

@@ -8,6 +8,7 @@ decoder are depthwise separable (section 3.2).
 
 Differs from the paper:
     - Running statistics keep 0.9 per step, not 0.9997; see :mod:`jaxseg.models.deeplab_v3`.
+    - Dropout of single values behind the pyramid; mmsegmentation drops whole channels, before the classifiers of both heads.
     - segmentation_models.pytorch's separable convolutions have a norm behind both their parts together: ``depthwise_norm``.
     - ResNet's low-level map is the end of its first stage. In the authors' code a stage strides in its last block, so that theirs
       is one block earlier, and of its residual branch before the sum; their ResNet has a stem of three 3x3 convolutions.

@@ -29,7 +29,7 @@ class PSPNet(nn.Module):
 
     mmsegmentation's: ``backbone=ResNet(50, 8, deep_stem=True, stem_features=(32, 32, 64)), align_corners=False``.
     segmentation_models.pytorch's, which is much smaller: ``backbone=ResNet(50, stages=2), level_features=128,
-    hidden_kernel_size=1, classifier_kernel_size=3, whole_norm=False, auxiliary_weight=0.0, extend_image=False``.
+    hidden_kernel_size=1, classifier_kernel_size=3, whole_norm=False, dropout=0.2, auxiliary_weight=0.0, extend_image=False``.
 
     Attributes:
         num_classes: channels of the logits.

@@ -7,7 +7,8 @@ the top down, each sum is convolved, all are enlarged to the finest and fused (s
 
 Differs from the paper:
     - Of the paper's heads the one for semantic segmentation, in mmsegmentation's form: 512 channels, an auxiliary head of 256
-      on the third map with weight 0.4, dropout, enlargements without aligned corners. transformers' is the same.
+      on the third map with weight 0.4, dropout, enlargements without aligned corners. transformers' is the same without
+      dropout: ``dropout=0.0``.
 """
 
 from typing import Any

@@ -12,7 +12,8 @@ The authors of SegNet and DeconvNet computed the statistics of batch normalisati
 and shift: two blobs, which become scale and bias here beside a mean of 0 and a variance that gives 1. With four blobs the last
 two are mean and variance.
 
-FCN was trained with ``padding="pad 100"``, U-Net with ``padding="valid"`` and ``up_relu=True``.
+FCN was trained with ``padding="pad 100"`` and ``backbone=VGG16(first_padding=100)``, U-Net with ``padding="valid"`` and
+``up_relu=True``.
 """
 
 from collections.abc import Collection, Iterable

@@ -43,7 +43,12 @@ PASSED_OVER = (
     ("numpy", "dtype"),
     ("numpy.core.multiarray", "scalar"),
     ("numpy._core.multiarray", "scalar"),
+    ("numpy.core.multiarray", "_reconstruct"),
+    ("numpy._core.multiarray", "_reconstruct"),
+    ("numpy", "ndarray"),
     ("_codecs", "encode"),
+    ("mmengine.logging.history_buffer", "HistoryBuffer"),
+    ("pathlib", "PosixPath"),
 )
 
 

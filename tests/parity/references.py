@@ -1,11 +1,12 @@
 """Networks of other libraries, with random weights, for comparison: how to import, fill, save, run and train them.
 
-``torchvision`` or ``timm`` that is missing skips the test file that asks for it here, and says so.
+A library that is missing skips the test file that asks for it here, and says so; with ``JAXSEG_PARITY=1`` one of CI's fails it.
 """
 
 import contextlib
 import functools
 import importlib
+import os
 import warnings
 
 import flax.linen
@@ -19,7 +20,17 @@ from jaxseg import losses, objectives, weights
 from jaxseg.override import children
 from jaxseg.weights.matching import flat
 
-torch = pytest.importorskip("torch", reason="PyTorch is not installed; the parity tests compare with it")
+#: Where this is set, as in CI, these libraries must be there: a comparison that is skipped has not passed.
+NEEDED = ("torch", "torchvision", "timm", "transformers") if os.environ.get("JAXSEG_PARITY") == "1" else ()
+
+
+def _import(name):
+    if name in NEEDED:
+        return importlib.import_module(name)
+    return pytest.importorskip(name, reason=f"{name} is not installed; the parity tests compare with it", exc_type=ImportError)
+
+
+torch = _import("torch")
 
 LEARNING_RATE = 0.1
 
@@ -35,11 +46,11 @@ def _declare_operators():
 
 
 def require(name):
-    """Import a library of networks, or skip the file that asks."""
+    """Import a library of networks, or skip the file that asks; one of ``NEEDED`` that is missing fails it."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         _declare_operators()
-        return pytest.importorskip(name, reason=f"{name} is not installed", exc_type=ImportError)
+        return _import(name)
 
 
 def randomise(network, seed=0):

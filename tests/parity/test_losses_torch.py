@@ -4,37 +4,18 @@ Where one of them treats void otherwise, the test says how, and asserts it: the 
 """
 
 import functools
-import warnings
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from references import require, torch
 
 from jaxseg import losses
 from jaxseg.metrics import CalibrationError, ConfusionMatrix
 
-torch = pytest.importorskip("torch", reason="PyTorch is not installed; the parity tests compare with it")
-
-
-def _declare_operators():
-    """Let torchvision, built for another device, be imported beside a CPU build of PyTorch."""
-    library = torch.library.Library("torchvision", "FRAGMENT")
-    for name in ("nms", "qnms"):
-        try:
-            library.define(f"{name}(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
-        except RuntimeError:  # it is declared: by torchvision itself, or by another test
-            continue
-    return library
-
-
-with warnings.catch_warnings():
-    warnings.simplefilter("ignore")
-    _LIBRARY = _declare_operators()
-    smp = pytest.importorskip(
-        "segmentation_models_pytorch", reason="segmentation_models.pytorch is not installed", exc_type=ImportError
-    )
-    torchmetrics = pytest.importorskip("torchmetrics", reason="torchmetrics is not installed", exc_type=ImportError)
+smp = require("segmentation_models_pytorch")
+torchmetrics = require("torchmetrics")
 
 RNG = np.random.default_rng(0)
 X = RNG.normal(size=(3, 20, 24, 5)).astype(np.float32) * 2

@@ -4,10 +4,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from references import torch
 
 from jaxseg import ops
 
-torch = pytest.importorskip("torch", reason="PyTorch is not installed; the parity tests compare with it")
 F = torch.nn.functional
 
 

@@ -94,7 +94,7 @@ def test_segmentation(name, size, tmp_path):
     reverse(loaded.variables, model, "torchvision", network, tmp_path)
 
 
-@pytest.mark.parametrize("make", [small_deeplab])
+@pytest.mark.parametrize("make", [small_deeplab, small_fcn])
 def test_training_step(make, tmp_path):
     network, model = make()
     x, y = image(64, 72, batch=4), labels(64, 72, batch=4, classes=5)

@@ -264,3 +264,19 @@ def test_lightnings_ending(tmp_path):
     write_zip(tmp_path / "last.ckpt", tree, {"0": np.array([1, 2], np.float32)})
     assert readers.is_weights(tmp_path / "last.ckpt")
     np.testing.assert_array_equal(readers.read(tmp_path / "last.ckpt").arrays["w"], [1, 2])
+
+
+def test_records_of_training_programs_are_passed_over(tmp_path):
+    """MMEngine's message hub holds histories of losses as NumPy arrays, others the path of their folder."""
+    array = Call(Global("numpy._core.multiarray", "_reconstruct"), Global("numpy", "ndarray"), (0,), b"b")
+    tree = {
+        "state_dict": {"w": tensor(stored("0", "Float", 2), 0, (2,), (1,))},
+        "message_hub": {
+            "loss": Call(Global("mmengine.logging.history_buffer", "HistoryBuffer"), array),
+            "older": Call(Global("numpy.core.multiarray", "_reconstruct"), Global("numpy", "ndarray"), (0,), b"b"),
+            "folder": Call(Global("pathlib", "PosixPath"), "runs"),
+        },
+    }
+    write_zip(tmp_path / "x.pth", tree, {"0": np.array([1, 2], np.float32)})
+    assert readers.read(tmp_path / "x.pth").arrays.keys() == {"w"}
+    assert isinstance(torch_files.read(tmp_path / "x.pth")["message_hub"]["folder"], torch_files.Nothing)
