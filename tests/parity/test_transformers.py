@@ -21,6 +21,7 @@ from references import (
 )
 
 from jaxseg import weights
+from jaxseg.errors import InputError
 from jaxseg.models import UPerNet
 from jaxseg.models.backbones import Swin, SwinClassifier, ViT, ViTClassifier
 
@@ -220,3 +221,14 @@ def test_counts_of_the_true_sizes():
         shapes = jax.eval_shape(lambda x, model=model, key=key: model.init({"params": key, "dropout": key}, x, train=True), x)
         ours.append(count(shapes["params"]))
     assert ours == [59_844_068 - 2 * 768, 86_567_656, 28_288_354]
+
+
+def test_relatives_of_other_forms_are_refused(tmp_path):
+    """SwinV2 and BEiT have layers of the same names, and are other networks."""
+    sizes = {"image_size": 64, "num_hidden_layers": 1, "hidden_size": 16, "num_attention_heads": 2, "intermediate_size": 16}
+    swin = transformers.Swinv2Model(transformers.Swinv2Config(embed_dim=8, depths=[1], num_heads=[2], image_size=64))
+    beit = transformers.BeitModel(transformers.BeitConfig(**sizes, use_absolute_position_embeddings=True))
+    for network, model in ((swin, Swin()), (beit, ViT())):
+        torch.save(network.state_dict(), tmp_path / "relative.pth")
+        with pytest.raises(InputError, match="is of no known source"):
+            weights.load(model, tmp_path / "relative.pth")
