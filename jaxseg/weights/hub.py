@@ -16,7 +16,7 @@ BESIDE = ("config.json", "preprocessor_config.json")
 def download(address: str) -> Path:
     """Fetch a file of weights, all shards of one, and what says how images are to be prepared.
 
-    What was fetched before is taken from the client's cache.
+    What was fetched before is taken from the client's cache, also where the Hub cannot be reached.
 
     Args:
         address: of a repository, for the file that is best of those it has, or of a file in it.
@@ -34,7 +34,7 @@ def download(address: str) -> Path:
     repo, revision, file = _split(address)
     try:
         api = client.HfApi()
-        names = api.list_repo_files(repo, revision=revision)
+        names = _names(client, repo, revision)
         chosen = _choose(address, names, file)
         for name in names:
             if name in BESIDE or _is_shard(name, chosen):
@@ -52,6 +52,20 @@ def _split(address: str) -> tuple[str, str | None, str | None]:
         raise InputError(f"{address} is no address on the Hub: write hf://owner/repo, or hf://owner/repo/file.")
     name, _, revision = parts[1].partition("@")
     return f"{parts[0]}/{name}", revision or None, "/".join(parts[2:]) or None
+
+
+def _names(client: Any, repo: str, revision: str | None) -> list[str]:
+    """Return the names of the repository's files, or of those in the cache where the Hub cannot be asked."""
+    try:
+        return list(client.HfApi().list_repo_files(repo, revision=revision))
+    except Exception:
+        try:
+            folder = Path(client.snapshot_download(repo, revision=revision, local_files_only=True))
+        except Exception:  # nothing of it is in the cache: what the Hub said is the reason to give
+            folder = None
+        if folder is None:
+            raise
+        return [path.relative_to(folder).as_posix() for path in sorted(folder.rglob("*")) if path.is_file()]
 
 
 def _choose(address: str, names: list[str], file: str | None) -> str:

@@ -123,3 +123,12 @@ def test_a_revision_is_part_of_the_address(server, monkeypatch):
     hub.download("hf://me/one@main")
     hub.download("hf://me/one")
     assert asked == ["main", None]
+
+
+def test_what_was_fetched_is_found_again_without_a_network(server, monkeypatch):
+    fetched = hub.download("hf://me/one")
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
+    assert hub.download("hf://me/one") == fetched
+    assert hub.download("hf://me/one/model.safetensors") == fetched
+    with pytest.raises(InputError, match=r"hf://me/shards cannot be fetched \(OfflineModeIsEnabled"):
+        hub.download("hf://me/shards")
