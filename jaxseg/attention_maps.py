@@ -16,8 +16,9 @@ from jaxtyping import Array, Float, Integer, Shaped
 
 from jaxseg.data.augment import resize_image
 from jaxseg.errors import InputError
-from jaxseg.inference import SIZE_MULTIPLE, Predictor
+from jaxseg.inference import Predictor
 from jaxseg.ops.normalise import Normalise
+from jaxseg.views import own_window, padded_side
 
 #: Blocks shown of a deeper network, from the first to the last.
 SHOWN = 8
@@ -68,7 +69,8 @@ def attention_maps(
         )
     seen, place = _as_seen(predictor, image, query)
     config = predictor.config
-    missing = (-seen.shape[0] % SIZE_MULTIPLE, -seen.shape[1] % SIZE_MULTIPLE) if config.window is None else (0, 0)
+    trained = seen.shape[:2] in (config.image_size, config.window)
+    missing = (0, 0) if trained else tuple(padded_side(side) - side for side in seen.shape[:2])
     padded = np.pad(seen, ((0, missing[0]), (0, missing[1]), (0, 0)), mode="edge")
     where = None if query is None else place
     model, variables = _network(config.model, predictor.variables)
@@ -106,13 +108,14 @@ def _as_seen(
     predictor: Predictor, image: Shaped[np.ndarray, "h w c"], query: tuple[int, int] | None
 ) -> tuple[Shaped[np.ndarray, "h2 w2 c"], tuple[int, int]]:
     """Return the image, or the window around the query, as the network gets it, and the query's place there."""
-    size, window, channels = predictor.config.image_size, predictor.config.window, predictor.config.data.num_channels
+    size, channels = predictor.config.image_size, predictor.config.data.num_channels
     if image.shape[-1] != channels:
         raise InputError(f"The image has {image.shape[-1]} channels; this network was trained on {channels}.")
     row, column = (image.shape[0] // 2, image.shape[1] // 2) if query is None else query
     if size is not None:
         row, column = row * size[0] // image.shape[0], column * size[1] // image.shape[1]
         image = resize_image(image, size)
+    window = own_window(predictor.config, (image.shape[0], image.shape[1]))
     if window is None:
         return image, (row, column)
     short = [max(side - length, 0) for side, length in zip(window, image.shape[:2])]

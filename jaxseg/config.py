@@ -1,16 +1,13 @@
 """What a run is: a frozen tree of real objects, loaded from a config file and overridden from the command line."""
 
 import dataclasses
-import importlib.util
-import sys
 from collections.abc import Callable, Iterable
-from pathlib import Path
-from types import ModuleType
-from typing import Any
+from typing import Any, Literal
 
 import optax
 
 from jaxseg import losses, objectives, optimizers, schedules
+from jaxseg.config_files import import_config, split_spec
 from jaxseg.data.palette import default_palette
 from jaxseg.data.source import Source
 from jaxseg.device_augment import output_size
@@ -53,7 +50,12 @@ class Config:
         device_augment: transforms of :mod:`jaxseg.device_augment`, applied to each batch on the device, in order.
         image_size: height and width to which every image is resized first, in training, evaluation and prediction
             (predictions are resized back); ``None`` leaves images as they are.
-        window: height and width of the windows in which evaluation and prediction see an image; ``None`` is the whole image.
+        window: height and width of the windows in which evaluation and prediction see an image; ``None`` is the whole image, up
+            to :data:`jaxseg.views.LARGEST_WHOLE` pixels.
+        overlap: share of a window's side that the next window sees too, in [0, 1).
+        blending: how overlapping windows become one: ``gaussian``, ``mean`` or ``tile``, as :func:`jaxseg.windows.slide` says.
+        scales: by which evaluation and prediction resize an image; the probabilities of all are averaged.
+        flip: also see every image mirrored, left and right turned around, and average.
         normalise: from stored values to network input.
         precision: ``float32``, ``bfloat16`` or ``float16`` (with dynamic loss scaling) in every module of the network; ``None``
             leaves the dtypes of ``model`` as they are.
@@ -90,6 +92,10 @@ class Config:
     device_augment: tuple[Callable[..., Any], ...] = ()
     image_size: tuple[int, int] | None = None
     window: tuple[int, int] | None = None
+    overlap: float = 1 / 3
+    blending: Literal["gaussian", "mean", "tile"] = "gaussian"
+    scales: tuple[float, ...] = (1.0,)
+    flip: bool = False
     normalise: Normalise = Normalise()
     precision: str | None = None
     parallel: Parallel = Parallel()
@@ -119,6 +125,12 @@ class Config:
             size = getattr(self, name)
             if size is not None and min(size) < 1:
                 raise InputError(f"{name}={size} must be a height and a width of at least 1.")
+        if not 0.0 <= self.overlap < 1.0:
+            raise InputError(
+                f"overlap={self.overlap} must lie in [0, 1): it is the share of a window that the next one sees too."
+            )
+        if not self.scales or min(self.scales) <= 0:
+            raise InputError(f"scales={self.scales} must be at least one factor above 0, such as (0.75, 1.0, 1.25).")
         if self.ema_decay is not None and not 0.0 <= self.ema_decay < 1.0:
             raise InputError(f"ema_decay={self.ema_decay} must lie in [0, 1), or be None.")
         if self.precision is not None:
@@ -222,28 +234,3 @@ def load(spec: str, assignments: Iterable[str] = ()) -> Config:
     config = override(module.get_config(recipe or recipes[0]), assignments)
     config.check()
     return config
-
-
-def split_spec(spec: str) -> tuple[Path, str | None]:
-    """Return the file and the recipe (``None`` for the default) that ``FILE[:RECIPE]`` names."""
-    file, colon, recipe = spec.rpartition(":")
-    return (Path(file), recipe) if colon and file.endswith(".py") else (Path(spec), None)
-
-
-def import_config(path: Path) -> ModuleType:
-    """Import a config file by its path.
-
-    Raises:
-        InputError: if there is no such file, naming those beside it.
-    """
-    if not path.is_file():
-        beside = [p.name for p in sorted(path.parent.glob("*.py"))] if path.parent.is_dir() else []
-        raise InputError(f"There is no config file {path}.{did_you_mean(path.name, beside)}")
-    name = f"jaxseg_config_{path.stem}"
-    spec = importlib.util.spec_from_file_location(name, path)
-    if spec is None or spec.loader is None:
-        raise InputError(f"{path} cannot be imported: a config is a Python file, ending in .py.")
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[name] = module
-    spec.loader.exec_module(module)
-    return module

@@ -61,7 +61,7 @@ def evaluate(predictor: Predictor, examples: Sequence, *, thorough: bool = False
         label = jnp.asarray(batch["label"])
         if thorough:
             logits = jnp.asarray(predictor.logits(batch["image"]))
-            prediction = choose_labels(logits, size=logits.shape[1:3])
+            prediction = choose_labels(logits)
         else:
             prediction = jnp.asarray(predictor.labels(batch["image"]))
         if given is not None:

@@ -1,8 +1,6 @@
-"""A trained network as a function of images of any size: whole images, windows that slide over them, or tiles."""
+"""A trained network as a function of images of any size, from which it makes classes, probabilities, or samples of them."""
 
-import contextlib
 import dataclasses
-import functools
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -12,17 +10,14 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Integer, PRNGKeyArray, Shaped, UInt8
 
-from jaxseg import checkpoints, describe, ops, sharding, windows
+from jaxseg import checkpoints, describe, sharding
 from jaxseg.config import Config
-from jaxseg.data.augment import resize_image
 from jaxseg.errors import InputError
 from jaxseg.models import monte_carlo
-from jaxseg.ops.normalise import Normalise
 from jaxseg.override import override
+from jaxseg.row_blocks import Blocks, average, gather, of_height
 from jaxseg.types import Logits
-
-#: Whole images are extended at the right and the bottom to a multiple of this, so that few sizes are compiled.
-SIZE_MULTIPLE = 32
+from jaxseg.views import View, block_height
 
 
 @dataclasses.dataclass(frozen=True)
@@ -45,31 +40,32 @@ class Samples:
         return self.probabilities.argmax(axis=-1).astype(np.uint8)
 
 
-@functools.partial(jax.jit, static_argnames=("model", "normalise", "size"))
-def compute_logits(
-    variables: Mapping[str, Any],
-    images: Shaped[Array, "b h w c"],
-    key: PRNGKeyArray | None = None,
-    *,
-    model: Any,
-    normalise: Normalise,
-    size: tuple[int, int],
-) -> Float[Array, "b h2 w2 k"]:
-    """Apply a network in evaluation mode to stored pixel values; crop nothing, enlarge the logits to ``size``.
+@dataclasses.dataclass(frozen=True)
+class Segmentation:
+    """What a network says of one image.
 
-    With a key, dropout drops all the same, by that key.
+    Attributes:
+        labels: the class of every pixel.
+        confidence: its probability, in [0, 1].
     """
-    with contextlib.nullcontext() if key is None else monte_carlo.active_dropout():
-        logits = model.apply(variables, normalise(images), train=False, rngs=None if key is None else {"dropout": key})
-    return logits if logits.shape[1:3] == size else ops.resize(logits, size, method="bilinear")
+
+    labels: UInt8[np.ndarray, "h w"]
+    confidence: Float[np.ndarray, "h w"]
 
 
-@functools.partial(jax.jit, static_argnames="size")
-def choose_labels(logits: Logits, *, size: tuple[int, int]) -> Integer[Array, "b h2 w2"]:
-    """Return the class of the largest logit, over the first ``size`` pixels; of one logit, whether it is positive."""
-    logits = logits[:, : size[0], : size[1]]
+@jax.jit
+def choose_labels(logits: Logits) -> Integer[Array, "b h w"]:
+    """Return the class of the largest logit; of one logit, whether it is positive."""
     best = logits[..., 0] > 0 if logits.shape[-1] == 1 else jnp.argmax(logits, axis=-1)
     return best.astype(jnp.uint8)
+
+
+@jax.jit
+def _confidence(logits: Logits) -> Float[Array, "b h w"]:
+    """Return the largest probability."""
+    if logits.shape[-1] == 1:
+        return jax.nn.sigmoid(jnp.abs(logits[..., 0]))
+    return jnp.exp(jnp.max(logits, axis=-1) - jax.nn.logsumexp(logits, axis=-1))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -106,20 +102,48 @@ class Predictor:
 
     def labels(self, images: Shaped[np.ndarray, "b h w c"]) -> UInt8[np.ndarray, "b h w"]:
         """Segment a batch of images of one size; see :meth:`predict`."""
-        size = (images.shape[1], images.shape[2])
-        if self._takes_windows(images):
-            return np.array(choose_labels(jnp.asarray(self.logits(images)), size=size))
-        return np.array(choose_labels(self._whole(images), size=size)[: len(images)])
+        return gather(map(choose_labels, self.blocks(images)), images.shape[:3])
+
+    def segment(self, image: Shaped[np.ndarray, "h w c"]) -> Segmentation:
+        """Segment one image as :meth:`predict` does, and say how sure the network is of every pixel."""
+        both = (
+            jnp.stack([choose_labels(block).astype(jnp.float32), _confidence(block)], axis=-1)
+            for block in self.blocks(image[None])
+        )
+        found = gather(both, (1, *image.shape[:2]))[0]
+        return Segmentation(found[..., 0].astype(np.uint8), found[..., 1])
 
     def logits(self, images: Shaped[np.ndarray, "b h w c"], key: PRNGKeyArray | None = None) -> Float[np.ndarray, "b h w k"]:
-        """Return the float32 logits of a batch of images of one size, on the host; with a key, those of one draw of dropout."""
-        height, width = images.shape[1:3]
-        if not self._takes_windows(images):
-            return np.array(self._whole(images, key)[: len(images), :height, :width])
-        logits = self._windows(self._resized(images), key)
-        if logits.shape[1:3] != (height, width):
-            logits = np.array(ops.resize(jnp.asarray(logits), (height, width), method="bilinear"))
-        return logits
+        """Return the float32 logits of a batch of images of one size, on the host; with a key, those of one draw of dropout.
+
+        Where several scales or mirrored images are averaged, the logarithms of the mean probabilities.
+        """
+        return gather(self.blocks(images, key), images.shape[:3])
+
+    def blocks(self, images: Shaped[np.ndarray, "b h w c"], key: PRNGKeyArray | None = None) -> Blocks:
+        """Yield the logits as blocks of rows from top to bottom, for images whose logits do not fit into memory together.
+
+        Blocks may go beyond the images; :func:`jaxseg.row_blocks.gather` puts them together.
+
+        Raises:
+            InputError: for images of another number of channels.
+        """
+        config, channels = self.config, self.config.data.num_channels
+        if images.shape[-1] != channels:
+            raise InputError(f"The image has {images.shape[-1]} channels; this network was trained on {channels}.")
+        both = (False, True) if config.flip else (False,)
+        views = [View(config, self.variables, scale, mirrored) for scale in config.scales for mirrored in both]
+        if len(views) == 1:
+            return views[0].blocks(images, key)
+        keys = [None if key is None else jax.random.fold_in(key, i) for i in range(len(views))]
+        several = [view.blocks(images, k) for view, k in zip(views, keys)]
+        if not all(view.is_whole(images) for view in views):
+            height = block_height(images.shape[1])
+            several = [
+                of_height(iter([gather(blocks, images.shape[:3])]), height) if view.is_whole(images) else blocks
+                for view, blocks in zip(views, several)
+            ]
+        return average(several)
 
     def sample(self, image: Shaped[np.ndarray, "h w c"], *, samples: int = 20, seed: int = 0) -> Samples:
         """Segment one image with Monte-Carlo dropout: dropout stays on, and every draw of it gives other probabilities.
@@ -154,58 +178,6 @@ class Predictor:
             squares = squares + change * (probabilities - mean)
         entropy = -np.sum(mean * np.log(np.maximum(mean, np.finfo(np.float32).tiny)), axis=-1)
         return Samples(mean, squares / samples, np.maximum(entropy, 0))
-
-    def _takes_windows(self, images: Shaped[np.ndarray, "b h w c"]) -> bool:
-        """Say whether the network sees the images in several windows; one that fits exactly is the whole image."""
-        if self._loses_margins():
-            return True
-        return self.config.window is not None and (self.config.image_size or images.shape[1:3]) != self.config.window
-
-    def _loses_margins(self) -> bool:
-        """Say whether logits are smaller than the image: it then has ``output_size``, ``input_size`` and ``stride``."""
-        model = self.config.model
-        return hasattr(model, "output_size") and model.input_size(1) != 1
-
-    def _resized(self, images: Shaped[np.ndarray, "b h w c"]) -> Shaped[np.ndarray, "b h2 w2 c"]:
-        channels = self.config.data.num_channels
-        if images.shape[-1] != channels:
-            raise InputError(f"The image has {images.shape[-1]} channels; this network was trained on {channels}.")
-        size = self.config.image_size
-        return images if size is None else np.stack([resize_image(image, size) for image in images])
-
-    def _whole(self, images: Shaped[np.ndarray, "b h w c"], key: PRNGKeyArray | None = None) -> Float[Array, "b2 h2 w2 k"]:
-        """Return logits that cover the images; rows, columns and images beyond theirs are padding."""
-        own = images.shape[1:3]
-        images = self._resized(images)
-        height, width = images.shape[1:3]
-        if self.config.image_size is None and self.config.window is None:
-            padding = ((0, 0), (0, -height % SIZE_MULTIPLE), (0, -width % SIZE_MULTIPLE), (0, 0))
-            images = np.pad(images, padding, mode="edge")
-            own = images.shape[1:3]
-        return self._apply(images, (own[0], own[1]), key)
-
-    def _windows(self, images: Shaped[np.ndarray, "b h w c"], key: PRNGKeyArray | None) -> Float[np.ndarray, "b h w k"]:
-        """Return the logits of images that are seen in windows, or in tiles by a network that loses margins."""
-        window, model, at_once = self.config.window, self.config.model, self.config.eval_batch_size
-        if window is None:  # one tile that covers the whole image
-            window = (model.input_size(images.shape[1]), model.input_size(images.shape[2]))
-            at_once = min(at_once, len(images))
-        inner = (model.output_size(window[0]), model.output_size(window[1])) if self._loses_margins() else window
-
-        def network(pieces: np.ndarray, call: int) -> np.ndarray:
-            return np.asarray(self._apply(pieces, inner, None if key is None else jax.random.fold_in(key, call)))
-
-        if inner == window:
-            return windows.slide(images, network, window=window, at_once=at_once)
-        return windows.tile(images, network, window=window, inner=inner, stride=model.stride, at_once=at_once)
-
-    def _apply(
-        self, images: Shaped[np.ndarray, "b h w c"], size: tuple[int, int], key: PRNGKeyArray | None
-    ) -> Float[Array, "b2 h2 w2 k"]:
-        mesh = sharding.local_mesh()
-        images = np.pad(images, ((0, -len(images) % mesh.size), (0, 0), (0, 0), (0, 0)))
-        placed = jax.device_put(images, sharding.batch_split(mesh))
-        return compute_logits(self.variables, placed, key, model=self.config.model, normalise=self.config.normalise, size=size)
 
 
 def _probabilities(logits: Float[np.ndarray, "h w k"]) -> Float[np.ndarray, "h w k2"]:

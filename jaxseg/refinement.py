@@ -7,11 +7,12 @@ from concurrent.futures import ThreadPoolExecutor
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float, PRNGKeyArray, Shaped, UInt8
+from jaxtyping import Array, Float, PRNGKeyArray, Shaped
 
 from jaxseg import crf
 from jaxseg.errors import InputError
 from jaxseg.inference import Predictor, Samples
+from jaxseg.row_blocks import Blocks, gather
 
 
 @dataclasses.dataclass(frozen=True)
@@ -31,21 +32,17 @@ class RefinedPredictor(Predictor):
         """Return the predictor with a CRF behind it."""
         return cls(predictor.config, predictor.variables, parameters)
 
-    def labels(self, images: Shaped[np.ndarray, "b h w c"]) -> UInt8[np.ndarray, "b h w"]:
-        """Segment a batch of images of one size."""
-        logits = self.logits(images)
-        best = logits[..., 0] > 0 if logits.shape[-1] == 1 else logits.argmax(axis=-1)
-        return best.astype(np.uint8)
-
-    def logits(self, images: Shaped[np.ndarray, "b h w c"], key: PRNGKeyArray | None = None) -> Float[np.ndarray, "b h w k"]:
-        """Return logarithms of marginals; of a network with one logit, their difference between class 1 and class 0."""
-        plain = super().logits(images, key)
+    def blocks(self, images: Shaped[np.ndarray, "b h w c"], key: PRNGKeyArray | None = None) -> Blocks:
+        """Yield logarithms of marginals, whole images at once; of one logit, their difference between class 1 and class 0."""
+        blocks = super().blocks(images, key)
         if key is not None:  # one draw of dropout: the mean of all draws is refined, not each
-            return plain
+            yield from blocks
+            return
+        plain = gather(blocks, images.shape[:3])
         # On a CPU most of an image's operations run on one core, so that as many images as cores take the time of one.
         at_once = (os.cpu_count() or 1) if jax.default_backend() == "cpu" else 1
         with ThreadPoolExecutor(at_once) as threads:
-            return np.stack(list(threads.map(lambda x, image: refine(x, image, self.parameters), plain, images)))
+            yield np.stack(list(threads.map(lambda x, image: refine(x, image, self.parameters), plain, images)))
 
     def sample(self, image: Shaped[np.ndarray, "h w c"], *, samples: int = 20, seed: int = 0) -> Samples:
         """Segment one image with Monte-Carlo dropout, and refine the mean probabilities; the variance stays the draws' own."""

@@ -1,42 +1,63 @@
-"""An image seen in pieces: windows that overlap and are averaged, and U-Net's tiles with mirrored borders."""
+"""An image seen in pieces: windows that overlap and are blended, and U-Net's tiles with mirrored borders.
 
+Logits come in bands of rows, from top to bottom, as soon as no further piece has a say in them: however high an image is, only as
+many rows of logits are held as a piece has.
+"""
+
+import dataclasses
 import itertools
-from collections.abc import Callable, Sequence
-from typing import Any
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, Literal
 
 import numpy as np
-from jaxtyping import Float, Shaped
+from jaxtyping import Float, Integer, Shaped
 
-#: Neighbouring windows overlap by a third of their size, as in the protocol of SETR's reference code.
-WINDOW_STRIDE = 2 / 3
+#: Tiled windows of networks with poolings begin at multiples of this, the largest output stride, and whole images end at one.
+SIZE_MULTIPLE = 32
 
 #: Maps ``(b, h, w, c)`` pieces, always as many, to their logits, and is told which of the calls it is, from 0.
-Network = Callable[[Shaped[np.ndarray, "b h w c"], int], Float[np.ndarray, "b h2 w2 k"]]
+Network = Callable[[Shaped[np.ndarray, "b h w c"], int], Any]
 
+Blending = Literal["gaussian", "mean", "tile"]
 Size = tuple[int, int]
-Corner = tuple[int, ...]
 
 
-def slide(images: Shaped[np.ndarray, "b h w c"], network: Network, *, window: Size, at_once: int) -> Float[np.ndarray, "b h w k"]:
-    """Average the logits of overlapping windows; images that are smaller than one are extended by their edge.
+def slide(
+    images: Shaped[np.ndarray, "b h w c"],
+    network: Network,
+    *,
+    window: Size,
+    at_once: int,
+    overlap: float = 1 / 3,
+    blending: Blending = "gaussian",
+) -> Iterator[Float[np.ndarray, "b n w k"]]:
+    """Blend the logits of overlapping windows; images that are smaller than one are extended by their edge.
+
+    ``mean`` is the protocol of SETR's and PSPNet's evaluations. With ``gaussian`` a window has most to say in its centre, where
+    it sees around a pixel on all sides (standard deviation: an eighth of the side; Isensee et al., "nnU-Net", 2021,
+    https://doi.org/10.1038/s41592-020-01008-z). With ``tile`` each window gives its inner part alone, without half of
+    the overlap on every side where there is a neighbour: what a network whose field of view reaches no further says of the
+    whole image.
 
     Args:
         images: of any size.
         network: gives logits of its input's size.
         window: height and width of what it sees.
         at_once: windows at a time.
+        overlap: share of a window's side that the next one sees too, at least, in [0, 1).
+        blending: how logits of several windows become one.
+
+    Yields:
+        bands of rows of the logits, from top to bottom.
     """
     height, width = images.shape[1:3]
-    missing = [max(side - length, 0) for side, length in zip(window, (height, width))]
-    images = np.pad(images, ((0, 0), (0, missing[0]), (0, missing[1]), (0, 0)), mode="edge")
-    padded = (images.shape[1], images.shape[2])
-    corners = list(itertools.product(*(starts(length, side) for length, side in zip(padded, window))))
-    return _assembled(images, network, corners, window, window, padded, at_once)[:, :height, :width]
+    sides = [_Side.of_windows(length, side, overlap, blending) for length, side in zip((height, width), window)]
+    return _assembled(images, network, sides, "edge", at_once)
 
 
 def tile(
     images: Shaped[np.ndarray, "b h w c"], network: Network, *, window: Size, inner: Size, stride: int, at_once: int
-) -> Float[np.ndarray, "b h w k"]:
+) -> Iterator[Float[np.ndarray, "b n w k"]]:
     """Cover an image by the logits of tiles that see a margin around them: the overlap-tile strategy of U-Net.
 
     Ronneberger et al., 2015 (https://arxiv.org/abs/1505.04597), Figure 2: valid convolutions give logits where the whole
@@ -51,51 +72,127 @@ def tile(
         inner: height and width of its logits.
         stride: product of the strides of its poolings.
         at_once: tiles at a time.
+
+    Yields:
+        bands of rows of the logits, from top to bottom.
     """
     height, width = images.shape[1:3]
-    # Tiles that are smaller than a stride cannot keep to it: they lie side by side.
-    steps = [side // stride * stride or side for side in inner]
-    counts = [max(-(-(length - side) // step), 0) + 1 for length, side, step in zip((height, width), inner, steps)]
-    covered = [(count - 1) * step + side for count, step, side in zip(counts, steps, inner)]
-    margins = [(whole - side) // 2 for whole, side in zip(window, inner)]
-    beyond = [length + whole - side - margin for length, whole, side, margin in zip(covered, window, inner, margins)]
-    extended = np.pad(images, ((0, 0), (margins[0], beyond[0] - height), (margins[1], beyond[1] - width), (0, 0)), mode="reflect")
-    corners = list(itertools.product(*(range(0, count * step, step) for count, step in zip(counts, steps))))
-    logits = _assembled(extended, network, corners, window, inner, (covered[0], covered[1]), at_once)
-    return logits[:, :height, :width]
+    lengths = zip((height, width), window, inner)
+    return _assembled(images, network, [_Side.of_tiles(*sizes, stride) for sizes in lengths], "reflect", at_once)
 
 
-def starts(length: int, window: int) -> list[int]:
-    """Return where windows begin so that they cover a side, the last flush with its end."""
-    step = max(int(window * WINDOW_STRIDE), 1)
-    return [min(start, length - window) for start in range(0, max(length - window, 0) + step, step)] if length > window else [0]
+def starts(length: int, window: int, overlap: float = 1 / 3, multiple: int = 1) -> list[int]:
+    """Return where windows begin so that they cover a side, the last flush with its end.
+
+    Args:
+        length: of the side.
+        window: side of a window.
+        overlap: share of the window that neighbours have in common, at least.
+        multiple: all windows begin at multiples of it; so must ``length - window``.
+    """
+    step = int(window * (1 - overlap) + 1e-6)  # 2/3 of 480 is 320, whatever the rounding
+    step = max(step // multiple * multiple, multiple)
+    return [*range(0, length - window, step), length - window] if length > window else [0]
+
+
+@dataclasses.dataclass(frozen=True)
+class _Side:
+    """One side of an image, and how pieces lie along it.
+
+    Attributes:
+        length: of the image's side.
+        window: what a piece sees.
+        inner: what it gives logits of.
+        margin: by which it sees further, at its beginning.
+        starts: where pieces' logits begin, ascending.
+        weights: of each piece's logits, the weights summing to 1 at every pixel.
+    """
+
+    length: int
+    window: int
+    inner: int
+    margin: int
+    starts: Sequence[int]
+    weights: Sequence[Float[np.ndarray, " inner"]]
+
+    @classmethod
+    def of_windows(cls, length: int, window: int, overlap: float, blending: Blending) -> "_Side":
+        multiple = SIZE_MULTIPLE if blending == "tile" and window % SIZE_MULTIPLE == 0 else 1
+        covered = max(length + -length % multiple, window)
+        begin = starts(covered, window, overlap, multiple)
+        weights: list[np.ndarray] = [np.ones(window)] * len(begin)
+        if blending == "gaussian":
+            weights = [np.exp(-0.5 * ((np.arange(window) - (window - 1) / 2) / (window / 8)) ** 2)] * len(begin)
+        elif blending == "tile":
+            between = [first + window - second for first, second in itertools.pairwise(begin)]
+            cuts = [(a // 2, b // 2) for a, b in zip([0, *between], [*between, 0])]
+            weights = [((np.arange(window) >= a) & (np.arange(window) < window - b)) * 1.0 for a, b in cuts]
+        return cls(length, window, window, 0, begin, _shares(begin, weights, covered))
+
+    @classmethod
+    def of_tiles(cls, length: int, window: int, inner: int, stride: int) -> "_Side":
+        # Tiles that are smaller than a stride cannot keep to it: they lie side by side.
+        step = inner // stride * stride or inner
+        begin = range(0, max(length - inner, 0) + step, step) if length > inner else [0]
+        weights = _shares(begin, [np.ones(inner)] * len(begin), begin[-1] + inner)
+        return cls(length, window, inner, (window - inner) // 2, begin, weights)
+
+    def seen(self, start: int, beyond: str) -> Integer[np.ndarray, " window"]:
+        """Return which of the image's pixels a piece sees; beyond the image its edge, or its mirror image."""
+        pixels, last = np.arange(self.window) + start - self.margin, self.length - 1
+        if beyond == "edge":
+            return np.clip(pixels, 0, last)
+        folded = np.abs(pixels) % max(2 * last, 1)
+        return np.minimum(folded, 2 * last - folded)
+
+
+def _shares(begin: Sequence[int], weights: Sequence[np.ndarray], covered: int) -> list[Float[np.ndarray, " inner"]]:
+    """Divide weights by their sum at every pixel."""
+    total = np.zeros(covered)
+    for start, weight in zip(begin, weights):
+        total[start : start + len(weight)] += weight
+    return [(weight / total[start : start + len(weight)]).astype(np.float32) for start, weight in zip(begin, weights)]
 
 
 def _assembled(
-    images: Shaped[np.ndarray, "b h w c"],
-    network: Network,
-    corners: Sequence[Corner],
-    window: Size,
-    inner: Size,
-    size: Size,
-    at_once: int,
-) -> Float[np.ndarray, "b h2 w2 k"]:
-    """Cut windows out of images at corners, and average their logits, of size ``inner``, at the same corners of the result."""
-    places = list(itertools.product(range(len(images)), corners))
-    total: Any = 0
-    counts = np.zeros((len(images), *size, 1), np.float32)
+    images: Shaped[np.ndarray, "b h w c"], network: Network, sides: Sequence[_Side], beyond: str, at_once: int
+) -> Iterator[Float[np.ndarray, "b n w k"]]:
+    """Show the network the pieces of images row by row, add up their weighted logits, and yield rows that are complete."""
+    rows, columns = sides
+    covered = columns.starts[-1] + columns.inner
+    band: Any = None
+    top = 0
+    for row, image, column, logits in _logits(images, network, rows, columns, beyond, at_once):
+        if band is None:
+            band = np.zeros((len(images), rows.inner, covered, logits.shape[-1]), np.float32)
+        if (below := rows.starts[row]) > top:
+            yield band[:, : below - top, : columns.length].copy()
+            band[:, : rows.inner - (below - top)] = band[:, below - top :].copy()
+            band[:, rows.inner - (below - top) :] = 0
+            top = below
+        across = slice(columns.starts[column], columns.starts[column] + columns.inner)
+        band[image, :, across] += logits * (rows.weights[row][:, None, None] * columns.weights[column][:, None])
+    yield band[:, : rows.length - top, : columns.length]
+
+
+def _logits(
+    images: Shaped[np.ndarray, "b h w c"], network: Network, rows: _Side, columns: _Side, beyond: str, at_once: int
+) -> Iterator[tuple[int, int, int, Float[np.ndarray, "h w k"]]]:
+    """Yield the logits of every piece with its row, image and column; the next pieces are under way meanwhile."""
+    places = list(itertools.product(range(len(rows.starts)), range(len(images)), range(len(columns.starts))))
+    waiting: tuple[Sequence[tuple[int, int, int]], Any] = ((), ())
     for call, first in enumerate(range(0, len(places), at_once)):
         some = places[first : first + at_once]
-        windows = np.stack([images[_cut(image, corner, window)] for image, corner in some])
-        # Always the same number of windows, for one compilation.
-        logits = network(np.pad(windows, ((0, at_once - len(some)), (0, 0), (0, 0), (0, 0))), call)
-        if call == 0:
-            total = np.zeros((len(images), *size, logits.shape[-1]), np.float32)
-        for (image, corner), one in zip(some, logits):
-            total[_cut(image, corner, inner)] += one
-            counts[_cut(image, corner, inner)] += 1
-    return total / counts
-
-
-def _cut(image: int, corner: Corner, size: Size) -> tuple[int, slice, slice]:
-    return image, slice(corner[0], corner[0] + size[0]), slice(corner[1], corner[1] + size[1])
+        pieces = np.stack(
+            [
+                images[image][rows.seen(rows.starts[row], beyond)[:, None], columns.seen(columns.starts[column], beyond)]
+                for row, image, column in some
+            ]
+        )
+        # Always the same number of pieces, for one compilation.
+        under_way = network(np.pad(pieces, ((0, at_once - len(some)), (0, 0), (0, 0), (0, 0))), call)
+        for place, logits in zip(waiting[0], np.asarray(waiting[1])):
+            yield *place, logits
+        waiting = some, under_way
+    for place, logits in zip(waiting[0], np.asarray(waiting[1])):
+        yield *place, logits

@@ -10,7 +10,8 @@ from typing import Any
 import jax
 
 from jaxseg import describe, processes
-from jaxseg.config import Config, import_config, split_spec
+from jaxseg.config import Config
+from jaxseg.config_files import import_config, split_spec
 from jaxseg.console import status
 from jaxseg.errors import InputError
 from jaxseg.evaluation import json_scores

@@ -8,7 +8,8 @@ import jax.numpy as jnp
 import pytest
 
 from jaxseg import describe
-from jaxseg.config import import_config, load, split_spec
+from jaxseg.config import load
+from jaxseg.config_files import import_config, split_spec
 from jaxseg.data.source import Source
 from jaxseg.errors import InputError
 from jaxseg.step import create_state, update

@@ -104,7 +104,12 @@ def test_a_run_from_elsewhere_runs_nothing(tmp_path):
     (tmp_path / "evil.py").write_text(f"open({str(tmp_path / 'done')!r}, 'w')")
     config = describe.to_json(load_config("configs/unet.py"))
     for field in ("loss", "objective", "optimizer", "schedule", "normalise", "data", "model"):
-        for path in ("jaxseg.config:import_config", "runpy:run_path", "jaxseg.train:import_config"):
+        for path in (
+            "jaxseg.config_files:import_config",
+            "jaxseg.config:import_config",
+            "runpy:run_path",
+            "jaxseg.train:import_config",
+        ):
             evil = {**config, field: {"partial": path, "args": [str(tmp_path / "evil.py")]}}
             (tmp_path / "config.json").write_text(json.dumps(evil))
             with pytest.raises(InputError, match=r"The run's config\.json names"):

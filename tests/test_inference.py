@@ -103,7 +103,7 @@ def test_image_size_resizes_there_and_back(window):
 
 def test_windows_of_a_network_that_sees_far_overlap_and_average():
     """Near a seam the logits lie between those of the two windows that meet there."""
-    p = predictor(UNet(num_classes=2, width=2, depth=1), window=(8, 8))
+    p = predictor(UNet(num_classes=2, width=2, depth=1), window=(8, 8), blending="mean")
     picture = image(8, 12)
     left, right = (p.logits(picture[None, :, i : i + 8])[0] for i in (0, 4))
     both = p.logits(picture[None])[0]

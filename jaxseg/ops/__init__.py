@@ -5,7 +5,7 @@ from jaxseg.ops.attention import attention, attention_weights
 from jaxseg.ops.convolution import conv2d
 from jaxseg.ops.crop import centre_crop
 from jaxseg.ops.pooling import max_pool, max_pool_with_argmax, max_unpool
-from jaxseg.ops.resize import resize
+from jaxseg.ops.resize import resize, source_pixels
 from jaxseg.ops.transposed import bilinear_kernel, conv_transpose2d
 
 __all__ = [
@@ -20,4 +20,5 @@ __all__ = [
     "max_pool_with_argmax",
     "max_unpool",
     "resize",
+    "source_pixels",
 ]

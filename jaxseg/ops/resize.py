@@ -52,7 +52,7 @@ def resize(
 def _resize(x: Array, size: tuple[Any, Any], method: str, align_corners: bool) -> Array:
     wide = x.astype(jnp.promote_types(x.dtype, jnp.float32))
     for axis in (2, 1):
-        low, high, part = _source(x.shape[axis], size[axis - 1], method, align_corners)
+        low, high, part = source_pixels(x.shape[axis], size[axis - 1], method, align_corners)
         part = jnp.asarray(part, wide.dtype)[:, None, None] if axis == 1 else jnp.asarray(part, wide.dtype)[:, None]
         part = lax.broadcast(part, (1,) * (4 - part.ndim))
         below = jnp.take(wide, jnp.asarray(low), axis, mode="clip")
@@ -70,8 +70,18 @@ def _resize_jvp(
     return _resize(x, size, method, align_corners), separable.apply(dx, rows, columns)
 
 
-def _source(n: Any, m: Any, method: str, align_corners: bool) -> tuple[Any, Any, Any]:
-    """Return the two of ``n`` pixels between which each of ``m`` is read, and how far it is from the first of them."""
+def source_pixels(n: Any, m: Any, method: str = "bilinear", align_corners: bool = False) -> tuple[Any, Any, Any]:
+    """Return the two of ``n`` pixels between which :func:`resize` reads each of ``m``, and how far it is from the first of them.
+
+    Args:
+        n: pixels of the side that is read; it and ``m`` may be symbolic.
+        m: pixels of the side that is made.
+        method: as :func:`resize` takes it.
+        align_corners: as :func:`resize` takes it.
+
+    Returns:
+        Indices of the lower and the higher pixel, int32, and the part, float32 in [0, 1).
+    """
     known = isinstance(n, int) and isinstance(m, int)
     xp: Any = np if known else jnp
     target = xp.arange(m, dtype=np.float32)
@@ -89,7 +99,7 @@ def _source(n: Any, m: Any, method: str, align_corners: bool) -> tuple[Any, Any,
 
 
 def _weights(n: Any, m: Any, method: str, align_corners: bool) -> Any:
-    low, high, part = _source(n, m, method, align_corners)
+    low, high, part = source_pixels(n, m, method, align_corners)
     known = isinstance(n, int) and isinstance(m, int)
     xp: Any = np if known else jnp
     pixel, part = xp.arange(n)[None, :], part[:, None]

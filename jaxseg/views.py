@@ -1,0 +1,156 @@
+"""How a network sees an image of any size: whole, in windows or in tiles; at one of several scales, mirrored or not."""
+
+import contextlib
+import dataclasses
+import functools
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import jax
+import numpy as np
+from jaxtyping import Array, Float, PRNGKeyArray, Shaped
+
+from jaxseg import sharding, windows
+from jaxseg.config import Config
+from jaxseg.data.augment import resize_image
+from jaxseg.models import monte_carlo
+from jaxseg.ops.normalise import Normalise
+from jaxseg.row_blocks import Blocks, Taps, of_height, resample, resized
+from jaxseg.windows import SIZE_MULTIPLE
+
+#: Pixels of the largest image that a network without ``window`` sees whole; a larger one it sees in windows.
+LARGEST_WHOLE = 2048 * 2048
+
+#: Height and width of these windows.
+OWN_WINDOW = (1024, 1024)
+
+#: Rows of the blocks of images that are seen in windows.
+BLOCK_ROWS = 256
+
+
+@dataclasses.dataclass(frozen=True)
+class View:
+    """One way in which a network sees an image.
+
+    Attributes:
+        config: of the run.
+        variables: the network's parameters and statistics.
+        scale: of the image, which is resized by it.
+        mirrored: left and right are turned around, and turned back in the logits.
+    """
+
+    config: Config
+    variables: Mapping[str, Any]
+    scale: float = 1.0
+    mirrored: bool = False
+
+    def is_whole(self, images: Shaped[np.ndarray, "b h w c"]) -> bool:
+        """Say whether the network sees all of an image at once, and gives logits of all of it."""
+        size = self._size(images)
+        return not self._loses_margins() and own_window(self.config, size) in (None, size)
+
+    def blocks(self, images: Shaped[np.ndarray, "b h w c"], key: PRNGKeyArray | None = None) -> Blocks:
+        """Yield the logits of a batch of images, at their own size, as blocks of rows; see :mod:`jaxseg.row_blocks`.
+
+        Args:
+            images: of one size.
+            key: of one draw of dropout.
+        """
+        own, size = (images.shape[1], images.shape[2]), self._size(images)
+        whole = self.is_whole(images)
+        images = np.stack([resize_image(image, size) for image in images]) if size != own else images
+        images = images[:, :, ::-1] if self.mirrored else images
+        if whole:
+            yield self._whole(images, own, key)
+            return
+        height, bands = block_height(own[0]), self._bands(images, key)
+        if size == own and not self.mirrored:
+            yield from of_height(bands, height)
+        else:
+            yield from resized(bands, size, own, height=height, mirrored=self.mirrored)
+
+    def _size(self, images: Shaped[np.ndarray, "b h w c"]) -> tuple[int, int]:
+        """Return height and width of the image as the network sees it."""
+        height, width = self.config.image_size or images.shape[1:3]
+        return max(round(height * self.scale), 1), max(round(width * self.scale), 1)
+
+    def _loses_margins(self) -> bool:
+        """Say whether logits are smaller than the image: it then has ``output_size``, ``input_size`` and ``stride``."""
+        model = self.config.model
+        return hasattr(model, "output_size") and model.input_size(1) != 1
+
+    def _whole(
+        self, images: Shaped[np.ndarray, "b h w c"], own: tuple[int, int], key: PRNGKeyArray | None
+    ) -> Float[Array, "b2 h2 w2 k"]:
+        """Return logits that cover the images; rows, columns and images beyond theirs are padding."""
+        size = (images.shape[1], images.shape[2])
+        if size not in (self.config.image_size, self.config.window):  # these sizes it was trained at
+            missing = (padded_side(size[0]) - size[0], padded_side(size[1]) - size[1])
+            images = np.pad(images, ((0, 0), (0, missing[0]), (0, missing[1]), (0, 0)), mode="edge")
+        logits, target = self._apply(images, key), (padded_side(own[0]), padded_side(own[1]))
+        if size == own and logits.shape[1:3] == target and not self.mirrored:
+            return logits
+        rows = Taps.of(size[0], own[0], size=target[0])
+        return resample(logits, rows, Taps.of(size[1], own[1], size=target[1], mirrored=self.mirrored))
+
+    def _bands(self, images: Shaped[np.ndarray, "b h w c"], key: PRNGKeyArray | None) -> Iterator[Float[np.ndarray, "b n w k"]]:
+        """Return the logits of images that are seen in windows, or in tiles by a network that loses margins."""
+        config, model, at_once = self.config, self.config.model, self.config.eval_batch_size
+        window = own_window(config, (images.shape[1], images.shape[2]))
+        if window is None:  # one tile that covers the whole image
+            at_once = min(at_once, len(images))
+            window = (model.input_size(padded_side(images.shape[1])), model.input_size(padded_side(images.shape[2])))
+        elif config.window is None:
+            at_once = sharding.local_mesh().size
+            if self._loses_margins():
+                window = (model.input_size(window[0]), model.input_size(window[1]))
+
+        def network(pieces: np.ndarray, call: int) -> Array:
+            return self._apply(pieces, None if key is None else jax.random.fold_in(key, call))[:at_once]
+
+        if not self._loses_margins():
+            blend = functools.partial(windows.slide, overlap=config.overlap, blending=config.blending)
+            return blend(images, network, window=window, at_once=at_once)
+        inner = (model.output_size(window[0]), model.output_size(window[1]))
+        return windows.tile(images, network, window=window, inner=inner, stride=model.stride, at_once=at_once)
+
+    def _apply(self, images: Shaped[np.ndarray, "b h w c"], key: PRNGKeyArray | None) -> Float[Array, "b2 h2 w2 k"]:
+        mesh = sharding.local_mesh()
+        images = np.pad(images, ((0, -len(images) % mesh.size), (0, 0), (0, 0), (0, 0)))
+        placed = jax.device_put(images, sharding.batch_split(mesh))
+        return apply(self.variables, placed, key, model=self.config.model, normalise=self.config.normalise)
+
+
+def own_window(config: Config, size: tuple[int, int]) -> tuple[int, int] | None:
+    """Return height and width of the windows in which a network sees an image of this size; ``None`` is the whole image."""
+    if config.window is None and size[0] * size[1] > LARGEST_WHOLE:
+        return OWN_WINDOW
+    return config.window
+
+
+def block_height(rows: int) -> int:
+    """Return the height of the blocks in which the logits of so many rows come, where they are not one block."""
+    return min(BLOCK_ROWS, padded_side(rows))
+
+
+def padded_side(side: int) -> int:
+    """Return to how many rows (or columns) whole images are extended, by their edge, so that few sizes are compiled.
+
+    Multiples of 32 up to 512, of 64 up to 1024 and so on: at most 8 sizes from one power of two to the next.
+    """
+    multiple = max(SIZE_MULTIPLE, (1 << (side - 1).bit_length()) // 16)
+    return side + -side % multiple
+
+
+@functools.partial(jax.jit, static_argnames=("model", "normalise"))
+def apply(
+    variables: Mapping[str, Any],
+    images: Shaped[Array, "b h w c"],
+    key: PRNGKeyArray | None = None,
+    *,
+    model: Any,
+    normalise: Normalise,
+) -> Float[Array, "b h2 w2 k"]:
+    """Apply a network in evaluation mode to stored pixel values. With a key, dropout drops all the same, by that key."""
+    with contextlib.nullcontext() if key is None else monte_carlo.active_dropout():
+        return model.apply(variables, normalise(images), train=False, rngs=None if key is None else {"dropout": key})
