@@ -56,11 +56,11 @@ def of_height(bands: Iterator[Float[np.ndarray, "b _ w k"]], height: int) -> Ite
     waiting: list[np.ndarray] = []
     for band in bands:
         waiting.append(band)
-        while sum(b.shape[1] for b in waiting) >= height:
+        while sum(rows.shape[1] for rows in waiting) >= height:
             rows = np.concatenate(waiting, axis=1)
-            waiting = [rows[:, height:]]
+            waiting = [rows[:, height:]] if rows.shape[1] > height else []
             yield rows[:, :height]
-    if waiting and waiting[0].shape[1]:
+    if waiting:
         rows = np.concatenate(waiting, axis=1)
         yield np.pad(rows, ((0, 0), (0, height - rows.shape[1]), (0, 0), (0, 0)), mode="edge")
 
