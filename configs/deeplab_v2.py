@@ -124,5 +124,5 @@ def cityscapes() -> Config:
     """The VOC recipe on larger crops, with one scale and in windows."""
     size = (513, 513)
     return dataclasses.replace(
-        voc2012(), model=DeepLabV2(num_classes=19, scales=(1.0,)), data=Cityscapes(), crop_size=size, window=size
+        voc2012(), model=DeepLabV2(num_classes=19, scales=(1.0,)), data=Cityscapes(), crop_size=size, window=size, blending="mean"
     )

@@ -17,7 +17,8 @@ ade20k       python -m jaxseg.train --config configs/pspnet.py:ade20k --set data
              The published recipes: batch 16, SGD at 0.01 with "poly", ten times that for the head, scales 0.5 to 2, rotations
              of up to 10 degrees. From ImageNet's weights the authors' PyTorch code, which counts epochs, reaches, with
              ResNet-50 in one scale, 77.05 mIoU on VOC 2012, 77.30 on Cityscapes and 41.89 on ADE20K, the last in 14 hours on 8
-             RTX 2080 Ti (theirs; not run by us).
+             RTX 2080 Ti (theirs; not run by us). The paper's figures average scales and mirrored images:
+             evaluate --set "scales=(0.5,0.75,1.0,1.25,1.5,1.75)" --set flip=True.
 """
 
 from functools import partial
@@ -116,6 +117,7 @@ def published(data: Source, num_classes: int, side: int, steps: int, objects: bo
         data=data,
         crop_size=(side, side),
         window=(side, side),
+        blending="mean",
         augment=(RandomScale(0.5, 2.0), *turned, RandomFlip()),
         optimizer=partial(sgd, momentum=0.9, weight_decay=1e-4, head_multiplier=10.0),
         schedule=partial(poly, learning_rate=0.01, power=0.9),

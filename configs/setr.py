@@ -132,6 +132,7 @@ def published(network: type[SETR], num_classes: int, side: int, rate: float) -> 
         "model": default.clone(backbone=default.backbone.clone(image_size=size, remat=True)),
         "crop_size": size,
         "window": size,
+        "blending": "mean",
         "augment": (
             RandomScale(0.5, 2.0),
             RandomCrop(size, max_class_share=0.75),
