@@ -16,7 +16,8 @@ voc2012-os8  python -m jaxseg.train --config configs/deeplab_v3.py:voc2012-os8 -
              SGD at 0.007 with "poly"; then 30,000 more at 0.001 on trainval, batch normalisation frozen, at output stride 8. From
              ImageNet's weights the paper reaches 77.21 mIoU on val after the first, evaluated at 16, and 78.51 evaluated at 8:
              --set model.backbone.output_stride=8; 79.45 with --set "scales=(0.5,0.75,1.0,1.25,1.5,1.75)", and 79.77 with
-             --set flip=True too (theirs; not run by us). Statistics keep 0.9997 per step. Weight decay and the steps of the scales are those of the authors' code, the normalisation is torchvision's.
+             --set flip=True too (theirs; not run by us). Statistics keep 0.9997 per step. Weight decay and the steps of the
+             scales are those of the authors' code, the normalisation is torchvision's.
 cityscapes   python -m jaxseg.train --config configs/deeplab_v3.py:cityscapes --set data.root=DIR
              90,000 steps of 16 crops of 769: 77.23 mIoU on val at output stride 16 (theirs; not run by us).
 """
