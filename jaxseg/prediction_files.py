@@ -90,7 +90,8 @@ def _file(place: Path, kind: str) -> Path:
 
 def _write_labels(predictor: Predictor, image: np.ndarray, labels: np.ndarray, place: Path) -> dict[str, Any]:
     names, palette = predictor.config.predicted_names, predictor.config.predicted_palette
-    shares = np.bincount(labels.ravel(), minlength=len(names)) / labels.size
+    # Row by row: counting takes eight bytes for each pixel that it is given.
+    shares = np.sum([np.bincount(row, minlength=len(names)) for row in labels], axis=0) / labels.size
     mask, overlay = _file(place, "mask"), _file(place, "overlay")
     visualize.save_mask(mask, labels, palette)
     visualize.save_picture(overlay, _overlay(predictor, image, labels, shares))

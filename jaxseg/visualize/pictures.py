@@ -6,6 +6,7 @@ import uuid
 from collections.abc import Sequence
 from pathlib import Path
 
+import cv2
 import numpy as np
 from jaxtyping import Integer, Shaped, UInt8, UInt16
 from PIL import Image
@@ -89,11 +90,12 @@ def overlay(
     check_same_size("image", image.shape[:2], labels.shape)
     background = to_rgb(image)
     colors = colorize(labels, palette)
-    picture = np.rint((1 - alpha) * background.astype(np.float32) + np.float32(alpha) * colors).astype(np.uint8)
+    picture = cv2.addWeighted(background, 1 - alpha, colors, alpha, 0)  # without floats for every pixel of a large image
     void = labels == VOID
-    picture[void] = background[void]
-    rows, columns = np.ogrid[: labels.shape[0], : labels.shape[1]]
-    picture[void & ((rows + columns) % _HATCH == 0)] = 255
+    if void.any():
+        picture[void] = background[void]
+        rows, columns = np.ogrid[: labels.shape[0], : labels.shape[1]]
+        picture[void & ((rows + columns) % _HATCH == 0)] = 255
     if contours:
         border = borders(labels) & ~void
         picture[border] = colors[border]
