@@ -13,7 +13,8 @@ from jaxseg.refinement import RefinedPredictor
 EXAMPLE = """examples:
   python -m jaxseg.evaluate --workdir runs/setr-scenes
   python -m jaxseg.evaluate --workdir runs/unet-camvid --split test --set data.root=~/data/CamVid --json
-  python -m jaxseg.evaluate --workdir runs/unet-camvid --crf deeplab-v1,w1=5"""
+  python -m jaxseg.evaluate --workdir runs/unet-camvid --crf deeplab-v1,w1=5
+  python -m jaxseg.evaluate --workdir runs/setr-scenes --set "scales=(0.75,1.0,1.25)" --set flip=True"""
 
 
 def command_line() -> argparse.ArgumentParser:

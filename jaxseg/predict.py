@@ -20,7 +20,8 @@ EXAMPLE = """examples:
   python -m jaxseg.predict --workdir runs/unet-camvid --output masks/ photos/ --json > shares.jsonl
   python -m jaxseg.predict --workdir runs/unet-isbi2012 --samples 20 --instances --min-area 20 slices/
   python -m jaxseg.predict --workdir runs/setr-scenes --attention --query 60,80 street.jpg
-  python -m jaxseg.predict --workdir runs/unet-camvid --crf=deeplab-v1 street.jpg"""
+  python -m jaxseg.predict --workdir runs/unet-camvid --crf=deeplab-v1 street.jpg
+  python -m jaxseg.predict --workdir runs/unet-scenes --set "scales=(0.75,1.0,1.25)" --set flip=True street.jpg"""
 
 #: What counts as an image when a folder is given.
 SUFFIXES = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp", ".webp")
