@@ -1,7 +1,7 @@
 """A trained network as a function of images of any size, from which it makes classes, probabilities, or samples of them."""
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -15,9 +15,9 @@ from jaxseg.config import Config
 from jaxseg.errors import InputError
 from jaxseg.models import monte_carlo
 from jaxseg.override import override
-from jaxseg.row_blocks import Blocks, average, gather, of_height
+from jaxseg.row_blocks import Blocks, average, gather
 from jaxseg.types import Logits
-from jaxseg.views import View, block_height
+from jaxseg.views import View, stripes
 
 
 @dataclasses.dataclass(frozen=True)
@@ -61,11 +61,13 @@ def choose_labels(logits: Logits) -> Integer[Array, "b h w"]:
 
 
 @jax.jit
-def _confidence(logits: Logits) -> Float[Array, "b h w"]:
-    """Return the largest probability."""
+def _labels_and_confidence(logits: Logits) -> Float[Array, "b h w 2"]:
+    """Return the class of the largest logit and its probability."""
     if logits.shape[-1] == 1:
-        return jax.nn.sigmoid(jnp.abs(logits[..., 0]))
-    return jnp.exp(jnp.max(logits, axis=-1) - jax.nn.logsumexp(logits, axis=-1))
+        confidence = jax.nn.sigmoid(jnp.abs(logits[..., 0]))
+    else:
+        confidence = jnp.exp(jnp.max(logits, axis=-1) - jax.nn.logsumexp(logits, axis=-1))
+    return jnp.stack([choose_labels(logits).astype(jnp.float32), confidence], axis=-1)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -102,15 +104,13 @@ class Predictor:
 
     def labels(self, images: Shaped[np.ndarray, "b h w c"]) -> UInt8[np.ndarray, "b h w"]:
         """Segment a batch of images of one size; see :meth:`predict`."""
-        return gather(map(choose_labels, self.blocks(images)), images.shape[:3])
+        stripes = ((columns, map(choose_labels, blocks)) for columns, blocks in self.stripes(images))
+        return gather(stripes, images.shape[:3])
 
     def segment(self, image: Shaped[np.ndarray, "h w c"]) -> Segmentation:
         """Segment one image as :meth:`predict` does, and say how sure the network is of every pixel."""
-        both = (
-            jnp.stack([choose_labels(block).astype(jnp.float32), _confidence(block)], axis=-1)
-            for block in self.blocks(image[None])
-        )
-        found = gather(both, (1, *image.shape[:2]))[0]
+        stripes = ((columns, map(_labels_and_confidence, blocks)) for columns, blocks in self.stripes(image[None]))
+        found = gather(stripes, (1, *image.shape[:2]))[0]
         return Segmentation(found[..., 0].astype(np.uint8), found[..., 1])
 
     def logits(self, images: Shaped[np.ndarray, "b h w c"], key: PRNGKeyArray | None = None) -> Float[np.ndarray, "b h w k"]:
@@ -118,12 +118,16 @@ class Predictor:
 
         Where several scales or mirrored images are averaged, the logarithms of the mean probabilities.
         """
-        return gather(self.blocks(images, key), images.shape[:3])
+        return gather(self.stripes(images, key), images.shape[:3])
 
-    def blocks(self, images: Shaped[np.ndarray, "b h w c"], key: PRNGKeyArray | None = None) -> Blocks:
-        """Yield the logits as blocks of rows from top to bottom, for images whose logits do not fit into memory together.
+    def stripes(self, images: Shaped[np.ndarray, "b h w c"], key: PRNGKeyArray | None = None) -> Iterator[tuple[range, Blocks]]:
+        """Yield the logits stripe by stripe from left to right, each as blocks of rows from top to bottom.
 
-        Blocks may go beyond the images; :func:`jaxseg.row_blocks.gather` puts them together.
+        For images whose logits do not fit into memory together: :func:`jaxseg.row_blocks.gather` puts together what is made of
+        each block. Blocks may go beyond the images at the bottom and the right.
+
+        Yields:
+            the columns of a stripe, and its blocks, to be used up before the next stripe.
 
         Raises:
             InputError: for images of another number of channels.
@@ -133,17 +137,14 @@ class Predictor:
             raise InputError(f"The image has {images.shape[-1]} channels; this network was trained on {channels}.")
         both = (False, True) if config.flip else (False,)
         views = [View(config, self.variables, scale, mirrored) for scale in config.scales for mirrored in both]
-        if len(views) == 1:
-            return views[0].blocks(images, key)
-        keys = [None if key is None else jax.random.fold_in(key, i) for i in range(len(views))]
-        several = [view.blocks(images, k) for view, k in zip(views, keys)]
-        if not all(view.is_whole(images) for view in views):
-            height = block_height(images.shape[1])
+        keys = [key if key is None or len(views) == 1 else jax.random.fold_in(key, i) for i in range(len(views))]
+        whole = all(view.is_whole(images) for view in views)
+        for columns in [range(images.shape[2])] if whole else stripes(images.shape[2]):
             several = [
-                of_height(iter([gather(blocks, images.shape[:3])]), height) if view.is_whole(images) else blocks
-                for view, blocks in zip(views, several)
+                view.blocks(images, k, columns) if whole or not view.is_whole(images) else view.cut(images, k, columns)
+                for view, k in zip(views, keys)
             ]
-        return average(several)
+            yield columns, several[0] if len(views) == 1 else average(several)
 
     def sample(self, image: Shaped[np.ndarray, "h w c"], *, samples: int = 20, seed: int = 0) -> Samples:
         """Segment one image with Monte-Carlo dropout: dropout stays on, and every draw of it gives other probabilities.

@@ -2,6 +2,7 @@
 
 import dataclasses
 import os
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 
 import jax
@@ -32,17 +33,18 @@ class RefinedPredictor(Predictor):
         """Return the predictor with a CRF behind it."""
         return cls(predictor.config, predictor.variables, parameters)
 
-    def blocks(self, images: Shaped[np.ndarray, "b h w c"], key: PRNGKeyArray | None = None) -> Blocks:
+    def stripes(self, images: Shaped[np.ndarray, "b h w c"], key: PRNGKeyArray | None = None) -> Iterator[tuple[range, Blocks]]:
         """Yield logarithms of marginals, whole images at once; of one logit, their difference between class 1 and class 0."""
-        blocks = super().blocks(images, key)
+        stripes = super().stripes(images, key)
         if key is not None:  # one draw of dropout: the mean of all draws is refined, not each
-            yield from blocks
+            yield from stripes
             return
-        plain = gather(blocks, images.shape[:3])
+        plain = gather(stripes, images.shape[:3])
         # On a CPU most of an image's operations run on one core, so that as many images as cores take the time of one.
         at_once = (os.cpu_count() or 1) if jax.default_backend() == "cpu" else 1
         with ThreadPoolExecutor(at_once) as threads:
-            yield np.stack(list(threads.map(lambda x, image: refine(x, image, self.parameters), plain, images)))
+            refined = np.stack(list(threads.map(lambda x, image: refine(x, image, self.parameters), plain, images)))
+        yield range(images.shape[2]), iter([refined])
 
     def sample(self, image: Shaped[np.ndarray, "h w c"], *, samples: int = 20, seed: int = 0) -> Samples:
         """Segment one image with Monte-Carlo dropout, and refine the mean probabilities; the variance stays the draws' own."""

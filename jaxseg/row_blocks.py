@@ -1,10 +1,10 @@
 """Logits as blocks of rows, from top to bottom, so that no image is too high: cut to one height, resized, averaged, gathered.
 
 Blocks may go beyond the image at its bottom and its right, where they hold anything: programs are compiled for few shapes, and
-what lies beyond the image is cut off last, by :func:`gather`.
+what lies beyond the image is cut off last, by :func:`gather`. An image that is very wide comes in several stripes of such blocks.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, NamedTuple
 
 import jax
@@ -40,6 +40,12 @@ class Taps(NamedTuple):
             low, high = length - 1 - low, length - 1 - high
         return cls(*(np.pad(x, (0, size - target), mode="edge") for x in (low, high, part)))
 
+    def within(self, columns: range) -> tuple["Taps", range]:
+        """Return those of some of the pixels, counted from the first source pixel that they read, and which those are."""
+        low, high, part = (x[columns.start : columns.stop] for x in self)
+        first, last = min(low.min(), high.min()), max(low.max(), high.max())
+        return Taps(low - first, high - first, part), range(int(first), int(last) + 1)
+
 
 @jax.jit
 def resample(x: Float[Array, "b h w k"], rows: Taps, columns: Taps) -> Float[Array, "b h2 w2 k"]:
@@ -67,26 +73,25 @@ def of_height(bands: Iterator[Float[np.ndarray, "b _ w k"]], height: int) -> Ite
 
 def resized(
     bands: Iterator[Float[np.ndarray, "b _ w k"]],
-    source: tuple[int, int],
-    target: tuple[int, int],
+    source: int,
+    target: int,
     *,
     height: int,
-    mirrored: bool = False,
+    columns: Taps,
 ) -> Blocks:
     """Resize bilinearly, as :func:`jaxseg.ops.resize` does, while rows arrive.
 
     Args:
-        bands: of an image of the size ``source``.
-        source: its height and width.
-        target: height and width of the result.
+        bands: of an image of the height ``source``.
+        source: its height.
+        target: height of the result.
         height: of the blocks.
-        mirrored: turn left and right around.
+        columns: between which columns of the bands each column of the blocks lies.
     """
-    rows = Taps.of(source[0], target[0], size=-(-target[0] // height) * height)
-    columns = Taps.of(source[1], target[1], size=target[1], mirrored=mirrored)
+    rows = Taps.of(source, target, size=-(-target // height) * height)
     as_they_are = Taps(np.arange(height), np.arange(height), np.zeros(height, np.float32))
     held, top = next(bands), 0
-    for first in range(0, target[0], height):
+    for first in range(0, target, height):
         low, high, part = (x[first : first + height] for x in rows)
         passed = min(int(low[0]) - top, held.shape[1])
         held, top = held[:, passed:], top + passed
@@ -126,19 +131,20 @@ def _added(total: Any, logits: Logits) -> Float[Array, "b n w k2"]:
     return probabilities if total is None else total + probabilities
 
 
-def gather(blocks: Blocks, size: tuple[int, int, int]) -> Shaped[np.ndarray, "b h w *rest"]:
-    """Put blocks below each other, and cut off what lies beyond the images.
+def gather(stripes: Iterable[tuple[range, Blocks]], size: tuple[int, int, int]) -> Shaped[np.ndarray, "b h w *rest"]:
+    """Put blocks below each other, and stripes of them beside each other; cut off what lies beyond the images.
 
     Args:
-        blocks: of anything with rows and columns, at least one.
+        stripes: which columns, and blocks of anything with rows and columns, at least one.
         size: how many images, and their height and width.
     """
-    whole, top = None, 0
-    for block in blocks:
-        if whole is None:
-            whole = np.empty((*size, *block.shape[3:]), block.dtype)
-        rows = np.asarray(block)[: size[0], : size[1] - top, : size[2]]
-        whole[:, top : top + rows.shape[1]] = rows
-        top += rows.shape[1]
-    assert whole is not None
+    whole: Any = None
+    for columns, blocks in stripes:
+        top = 0
+        for block in blocks:
+            if whole is None:
+                whole = np.empty((*size, *block.shape[3:]), block.dtype)
+            rows = np.asarray(block)[: size[0], : size[1] - top, : len(columns)]
+            whole[:, top : top + rows.shape[1], columns.start : columns.stop] = rows
+            top += rows.shape[1]
     return whole

@@ -15,7 +15,7 @@ from jaxseg.config import Config
 from jaxseg.data.augment import resize_image
 from jaxseg.models import monte_carlo
 from jaxseg.ops.normalise import Normalise
-from jaxseg.row_blocks import Blocks, Taps, of_height, resample, resized
+from jaxseg.row_blocks import Blocks, Taps, gather, of_height, resample, resized
 from jaxseg.windows import SIZE_MULTIPLE
 
 #: Pixels of the largest image that a network without ``window`` sees whole; a larger one it sees in windows.
@@ -26,6 +26,9 @@ OWN_WINDOW = (1024, 1024)
 
 #: Rows of the blocks of images that are seen in windows.
 BLOCK_ROWS = 256
+
+#: Columns of their stripes. Windows on the border of two are computed for both.
+STRIPE_COLUMNS = 4096
 
 
 @dataclasses.dataclass(frozen=True)
@@ -49,12 +52,15 @@ class View:
         size = self._size(images)
         return not self._loses_margins() and own_window(self.config, size) in (None, size)
 
-    def blocks(self, images: Shaped[np.ndarray, "b h w c"], key: PRNGKeyArray | None = None) -> Blocks:
+    def blocks(
+        self, images: Shaped[np.ndarray, "b h w c"], key: PRNGKeyArray | None = None, columns: range | None = None
+    ) -> Blocks:
         """Yield the logits of a batch of images, at their own size, as blocks of rows; see :mod:`jaxseg.row_blocks`.
 
         Args:
             images: of one size.
             key: of one draw of dropout.
+            columns: of images that are not seen whole, whose logits are wanted; default: all.
         """
         own, size = (images.shape[1], images.shape[2]), self._size(images)
         whole = self.is_whole(images)
@@ -63,11 +69,17 @@ class View:
         if whole:
             yield self._whole(images, own, key)
             return
-        height, bands = block_height(own[0]), self._bands(images, key)
+        height, columns = block_height(own[0]), columns or range(own[1])
         if size == own and not self.mirrored:
-            yield from of_height(bands, height)
-        else:
-            yield from resized(bands, size, own, height=height, mirrored=self.mirrored)
+            yield from of_height(self._bands(images, key, columns), height)
+            return
+        across, seen = Taps.of(size[1], own[1], size=own[1], mirrored=self.mirrored).within(columns)
+        yield from resized(self._bands(images, key, seen), size[0], own[0], height=height, columns=across)
+
+    def cut(self, images: Shaped[np.ndarray, "b h w c"], key: PRNGKeyArray | None, columns: range) -> Blocks:
+        """Yield the logits of images that are seen whole in the same blocks as those of images that are not."""
+        whole = gather([(range(images.shape[2]), self.blocks(images, key))], images.shape[:3])
+        return of_height(iter([whole[:, :, columns.start : columns.stop]]), block_height(images.shape[1]))
 
     def _size(self, images: Shaped[np.ndarray, "b h w c"]) -> tuple[int, int]:
         """Return height and width of the image as the network sees it."""
@@ -93,7 +105,9 @@ class View:
         rows = Taps.of(size[0], own[0], size=target[0])
         return resample(logits, rows, Taps.of(size[1], own[1], size=target[1], mirrored=self.mirrored))
 
-    def _bands(self, images: Shaped[np.ndarray, "b h w c"], key: PRNGKeyArray | None) -> Iterator[Float[np.ndarray, "b n w k"]]:
+    def _bands(
+        self, images: Shaped[np.ndarray, "b h w c"], key: PRNGKeyArray | None, columns: range
+    ) -> Iterator[Float[np.ndarray, "b n w k"]]:
         """Return the logits of images that are seen in windows, or in tiles by a network that loses margins."""
         config, model, at_once = self.config, self.config.model, self.config.eval_batch_size
         window = own_window(config, (images.shape[1], images.shape[2]))
@@ -109,10 +123,11 @@ class View:
             return self._apply(pieces, None if key is None else jax.random.fold_in(key, call))[:at_once]
 
         if not self._loses_margins():
-            blend = functools.partial(windows.slide, overlap=config.overlap, blending=config.blending)
+            blend = functools.partial(windows.slide, overlap=config.overlap, blending=config.blending, columns=columns)
             return blend(images, network, window=window, at_once=at_once)
         inner = (model.output_size(window[0]), model.output_size(window[1]))
-        return windows.tile(images, network, window=window, inner=inner, stride=model.stride, at_once=at_once)
+        cover = functools.partial(windows.tile, inner=inner, stride=model.stride, columns=columns)
+        return cover(images, network, window=window, at_once=at_once)
 
     def _apply(self, images: Shaped[np.ndarray, "b h w c"], key: PRNGKeyArray | None) -> Float[Array, "b2 h2 w2 k"]:
         mesh = sharding.local_mesh()
@@ -131,6 +146,12 @@ def own_window(config: Config, size: tuple[int, int]) -> tuple[int, int] | None:
 def block_height(rows: int) -> int:
     """Return the height of the blocks in which the logits of so many rows come, where they are not one block."""
     return min(BLOCK_ROWS, padded_side(rows))
+
+
+def stripes(width: int) -> list[range]:
+    """Return the columns of each stripe in which the logits of an image come that is not seen whole."""
+    count = -(-width // STRIPE_COLUMNS)
+    return [range(width * i // count, width * (i + 1) // count) for i in range(count)]
 
 
 def padded_side(side: int) -> int:

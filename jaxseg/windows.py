@@ -1,7 +1,7 @@
 """An image seen in pieces: windows that overlap and are blended, and U-Net's tiles with mirrored borders.
 
 Logits come in bands of rows, from top to bottom, as soon as no further piece has a say in them: however high an image is, only as
-many rows of logits are held as a piece has.
+many rows of logits are held as a piece has; and, for a very wide one, only some of the columns at a time.
 """
 
 import dataclasses
@@ -30,6 +30,7 @@ def slide(
     at_once: int,
     overlap: float = 1 / 3,
     blending: Blending = "gaussian",
+    columns: range | None = None,
 ) -> Iterator[Float[np.ndarray, "b n w k"]]:
     """Blend the logits of overlapping windows; images that are smaller than one are extended by their edge.
 
@@ -46,17 +47,25 @@ def slide(
         at_once: windows at a time.
         overlap: share of a window's side that the next one sees too, at least, in [0, 1).
         blending: how logits of several windows become one.
+        columns: of the image, whose logits are wanted; default: all.
 
     Yields:
         bands of rows of the logits, from top to bottom.
     """
     height, width = images.shape[1:3]
-    sides = [_Side.of_windows(length, side, overlap, blending) for length, side in zip((height, width), window)]
-    return _assembled(images, network, sides, "edge", at_once)
+    rows, across = (_Side.of_windows(length, side, overlap, blending) for length, side in zip((height, width), window))
+    return _assembled(images, network, rows, across.within(columns), "edge", at_once)
 
 
 def tile(
-    images: Shaped[np.ndarray, "b h w c"], network: Network, *, window: Size, inner: Size, stride: int, at_once: int
+    images: Shaped[np.ndarray, "b h w c"],
+    network: Network,
+    *,
+    window: Size,
+    inner: Size,
+    stride: int,
+    at_once: int,
+    columns: range | None = None,
 ) -> Iterator[Float[np.ndarray, "b n w k"]]:
     """Cover an image by the logits of tiles that see a margin around them: the overlap-tile strategy of U-Net.
 
@@ -72,13 +81,14 @@ def tile(
         inner: height and width of its logits.
         stride: product of the strides of its poolings.
         at_once: tiles at a time.
+        columns: of the image, whose logits are wanted; default: all.
 
     Yields:
         bands of rows of the logits, from top to bottom.
     """
     height, width = images.shape[1:3]
-    lengths = zip((height, width), window, inner)
-    return _assembled(images, network, [_Side.of_tiles(*sizes, stride) for sizes in lengths], "reflect", at_once)
+    rows, across = (_Side.of_tiles(*sizes, stride) for sizes in zip((height, width), window, inner))
+    return _assembled(images, network, rows, across.within(columns), "reflect", at_once)
 
 
 def starts(length: int, window: int, overlap: float = 1 / 3, multiple: int = 1) -> list[int]:
@@ -106,6 +116,7 @@ class _Side:
         margin: by which it sees further, at its beginning.
         starts: where pieces' logits begin, ascending.
         weights: of each piece's logits, the weights summing to 1 at every pixel.
+        wanted: pixels whose logits are; ``None`` for all.
     """
 
     length: int
@@ -114,6 +125,7 @@ class _Side:
     margin: int
     starts: Sequence[int]
     weights: Sequence[Float[np.ndarray, " inner"]]
+    wanted: range | None = None
 
     @classmethod
     def of_windows(cls, length: int, window: int, overlap: float, blending: Blending) -> "_Side":
@@ -137,6 +149,15 @@ class _Side:
         weights = _shares(begin, [np.ones(inner)] * len(begin), begin[-1] + inner)
         return cls(length, window, inner, (window - inner) // 2, begin, weights)
 
+    def within(self, wanted: range | None) -> "_Side":
+        """Return the pieces that have a say in some of the pixels."""
+        if wanted is None:
+            return self
+        some = [i for i, start in enumerate(self.starts) if start < wanted.stop and start + self.inner > wanted.start]
+        return dataclasses.replace(
+            self, starts=[self.starts[i] for i in some], weights=[self.weights[i] for i in some], wanted=wanted
+        )
+
     def seen(self, start: int, beyond: str) -> Integer[np.ndarray, " window"]:
         """Return which of the image's pixels a piece sees; beyond the image its edge, or its mirror image."""
         pixels, last = np.arange(self.window) + start - self.margin, self.length - 1
@@ -155,24 +176,25 @@ def _shares(begin: Sequence[int], weights: Sequence[np.ndarray], covered: int) -
 
 
 def _assembled(
-    images: Shaped[np.ndarray, "b h w c"], network: Network, sides: Sequence[_Side], beyond: str, at_once: int
+    images: Shaped[np.ndarray, "b h w c"], network: Network, rows: _Side, columns: _Side, beyond: str, at_once: int
 ) -> Iterator[Float[np.ndarray, "b n w k"]]:
     """Show the network the pieces of images row by row, add up their weighted logits, and yield rows that are complete."""
-    rows, columns = sides
-    covered = columns.starts[-1] + columns.inner
+    left, right = columns.starts[0], columns.starts[-1] + columns.inner
+    wanted = columns.wanted or range(columns.length)
+    asked = slice(wanted.start - left, wanted.stop - left)
     band: Any = None
     top = 0
     for row, image, column, logits in _logits(images, network, rows, columns, beyond, at_once):
         if band is None:
-            band = np.zeros((len(images), rows.inner, covered, logits.shape[-1]), np.float32)
-        if (below := rows.starts[row]) > top:
-            yield band[:, : below - top, : columns.length].copy()
-            band[:, : rows.inner - (below - top)] = band[:, below - top :].copy()
-            band[:, rows.inner - (below - top) :] = 0
-            top = below
-        across = slice(columns.starts[column], columns.starts[column] + columns.inner)
+            band = np.zeros((len(images), rows.inner, right - left, logits.shape[-1]), np.float32)
+        if (done := rows.starts[row] - top) > 0:
+            yield band[:, :done, asked].copy()
+            band[:, : rows.inner - done] = band[:, done:].copy()
+            band[:, rows.inner - done :] = 0
+            top = rows.starts[row]
+        across = slice(columns.starts[column] - left, columns.starts[column] - left + columns.inner)
         band[image, :, across] += logits * (rows.weights[row][:, None, None] * columns.weights[column][:, None])
-    yield band[:, : rows.length - top, : columns.length]
+    yield band[:, : rows.length - top, asked]
 
 
 def _logits(

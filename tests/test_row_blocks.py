@@ -3,8 +3,12 @@ import numpy as np
 import pytest
 from scipy.special import expit, logit, softmax
 
-from jaxseg import ops
-from jaxseg.row_blocks import Taps, average, gather, of_height, resample, resized
+from jaxseg import ops, row_blocks
+from jaxseg.row_blocks import Taps, average, of_height, resample, resized
+
+
+def gather(blocks, size):
+    return row_blocks.gather([(range(size[2]), blocks)], size)
 
 
 def draw(*shape, seed=0):
@@ -40,9 +44,27 @@ def test_a_whole_number_of_blocks_has_no_further_one():
 def test_resized_as_they_come_as_if_they_came_at_once(target, heights, mirrored):
     x = draw(2, 23, 7, 3)
     expected = ops.resize(jnp.asarray(x[:, :, ::-1] if mirrored else x), target)
-    blocks = list(resized(cut(x, *heights), (23, 7), target, height=8, mirrored=mirrored))
+    across = Taps.of(7, target[1], size=target[1], mirrored=mirrored)
+    blocks = list(resized(cut(x, *heights), 23, target[0], height=8, columns=across))
     assert {block.shape[1] for block in blocks} == {8}
     np.testing.assert_allclose(gather(iter(blocks), (2, *target)), expected, atol=1e-6)
+
+
+@pytest.mark.parametrize("target", [5, 7, 31])
+@pytest.mark.parametrize("mirrored", [False, True])
+def test_some_columns_are_read_from_no_more_than_they_need(target, mirrored):
+    x, whole = draw(1, 4, 7, 2), Taps.of(7, target, size=target, mirrored=mirrored)
+    rows = Taps.of(4, 4, size=4)
+    columns, seen = whole.within(range(2, target - 1))
+    assert len(seen) < 7 or target == 31
+    found = resample(x[:, :, seen.start : seen.stop], rows, columns)
+    np.testing.assert_allclose(found, resample(x, rows, whole)[:, :, 2:-1], atol=1e-6)
+
+
+def test_stripes_are_put_beside_each_other():
+    x = draw(2, 9, 11, 3)
+    stripes = [(columns, cut(x[:, :, columns.start : columns.stop], 4)) for columns in (range(4), range(4, 11))]
+    np.testing.assert_array_equal(row_blocks.gather(stripes, (2, 9, 11)), x)
 
 
 @pytest.mark.parametrize("mirrored", [False, True])

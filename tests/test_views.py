@@ -177,8 +177,9 @@ def test_large_images_are_seen_in_windows_by_themselves(monkeypatch):
     monkeypatch.setattr(views, "LARGEST_WHOLE", 90 * 90)
     monkeypatch.setattr(views, "OWN_WINDOW", (64, 64))
     picture = image(90, 91)
-    blocks = list(changed(NEAR, blending="tile").blocks(picture[None]))
-    assert [block.shape[1] for block in blocks] == [96]
+    [(columns, blocks)] = changed(NEAR, blending="tile").stripes(picture[None])
+    assert columns == range(91)
+    assert [block.shape[1:3] for block in blocks] == [(96, 91)]
     assert views.View(NEAR.config, NEAR.variables).is_whole(picture[None, :, :90])
     assert not views.View(NEAR.config, NEAR.variables).is_whole(picture[None])
     valid = UNet(num_classes=2, width=2, depth=1, padding="valid")
@@ -218,6 +219,37 @@ def test_bad_settings_are_named():
 def test_blocks_cover_the_image():
     picture = image(600, 40)
     p = changed(NEAR, window=(64, 64))
-    blocks = list(p.blocks(picture[None]))
+    [(columns, blocks)] = p.stripes(picture[None])
+    blocks = list(blocks)
     assert [block.shape[1] for block in blocks] == [256] * 3
-    np.testing.assert_array_equal(gather(iter(blocks), (1, 600, 40)), p.logits(picture[None]))
+    np.testing.assert_array_equal(gather([(columns, iter(blocks))], (1, 600, 40)), p.logits(picture[None]))
+
+
+VALID = UNet(num_classes=2, width=2, depth=1, padding="valid")
+
+
+@pytest.mark.parametrize(
+    ("model", "fields"),
+    [
+        (NEAR.config.model, {"window": (64, 64)}),
+        (NEAR.config.model, {"window": (64, 48), "scales": (0.6, 1.0, 1.3), "flip": True, "blending": "mean"}),
+        (NEAR.config.model, {"window": (64, 64), "image_size": (80, 150), "blending": "tile"}),
+        (VALID, {"window": (64, 64), "flip": True}),
+    ],
+)
+def test_stripes_of_wide_images_are_the_image(model, fields, monkeypatch):
+    p, picture = predictor(model, **fields), image(70, 200)
+    at_once = p.logits(picture[None])
+    monkeypatch.setattr(views, "STRIPE_COLUMNS", 60)
+    assert [columns for columns, _ in p.stripes(picture[None])] == [range(i, i + 50) for i in range(0, 200, 50)]
+    np.testing.assert_allclose(p.logits(picture[None]), at_once, atol=1e-5)
+    np.testing.assert_array_equal(p.predict(picture), at_once[0].argmax(-1))
+
+
+def test_stripes_of_scales_that_are_seen_whole_and_of_such_that_are_not(monkeypatch):
+    p, picture = changed(NEAR, scales=(0.5, 1.0), blending="tile", overlap=0.2), image(90, 130)
+    whole = p.logits(picture[None])
+    monkeypatch.setattr(views, "LARGEST_WHOLE", 64 * 70)
+    monkeypatch.setattr(views, "OWN_WINDOW", (64, 64))
+    monkeypatch.setattr(views, "STRIPE_COLUMNS", 70)
+    np.testing.assert_allclose(p.logits(picture[None]), whole, atol=1e-4)
