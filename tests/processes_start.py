@@ -22,6 +22,7 @@ def environment(cache, devices=1):
         "JAX_COMPILATION_CACHE_DIR": str(cache),
         "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
         "PYTHONUNBUFFERED": "1",
+        "PYTHONFAULTHANDLER": "1",  # SIGABRT then shows where every thread is
         "PYTHONPATH": os.pathsep.join([str(Path(__file__).parent), os.environ.get("PYTHONPATH", "")]),  # of the network
     }
 
@@ -59,6 +60,13 @@ def pair(arguments, logs, slurm=False, folders=(None, None)):
         for process in started:
             process.kill()
             process.wait()
+
+
+def start_single(arguments, logs):
+    """Start ``jaxseg.train`` as one process of two devices."""
+    command = [sys.executable, "-m", "jaxseg.train", *arguments]
+    with (logs / "single.log").open("w") as log:
+        return subprocess.Popen(command, env=environment(logs / "xla", devices=2), stdout=log, stderr=subprocess.STDOUT)
 
 
 def said(logs, i):

@@ -9,9 +9,9 @@ import jax
 import numpy as np
 import pytest
 from commands_data import make_folder
-from processes_start import pair, said
+from processes_start import pair, said, start_single
 
-from jaxseg import checkpoint_files, train
+from jaxseg import checkpoint_files
 from jaxseg.checkpoints import restore_variables
 
 CONFIG = str(Path(__file__).parent / "interruption_config.py")
@@ -36,20 +36,12 @@ def assert_same_result(workdir, other):
     assert json.loads((workdir / "scores.json").read_text()) == json.loads((other / "scores.json").read_text())
 
 
-def train_on_two_devices(arguments):
-    """Train in this process, on two of its devices: sums of two halves are the same in any order, and so are all bits."""
-    two = jax.devices()[:2]
-    with pytest.MonkeyPatch.context() as patch:
-        for name in ("devices", "local_devices"):
-            patch.setattr(jax, name, lambda *_, **__: two)
-        train.main(arguments)
-
-
 def test_two_processes_are_as_one(data, tmp_path):
     """Two processes of one device, joined by SLURM's variables, and one of two: the same bits, with dropout and batch norm."""
     options = {"steps": 6, "eval_every": 6, "checkpoint_every": 3}
     with pair(command(data, tmp_path / "two", **options), tmp_path, slurm=True) as started:
-        train_on_two_devices(command(data, tmp_path / "one", **options))  # meanwhile
+        single = start_single(command(data, tmp_path / "one", **options), tmp_path)
+        assert single.wait(timeout=240) == 0, (tmp_path / "single.log").read_text()
         for i, process in enumerate(started):
             assert process.wait(timeout=240) == 0, said(tmp_path, i)
     assert_same_result(tmp_path / "two", tmp_path / "one")
@@ -71,8 +63,8 @@ LONG = {"steps": 200, "eval_every": 200, "checkpoint_every": 5}
 @pytest.fixture(scope="module")
 def alone(data, tmp_path_factory):
     """One process that is left alone."""
-    workdir = tmp_path_factory.mktemp("alone")
-    train_on_two_devices(command(data, workdir, **LONG))
+    workdir = tmp_path_factory.mktemp("alone") / "run"
+    assert start_single(command(data, workdir, **LONG), workdir.parent).wait(timeout=240) == 0
     return workdir
 
 
