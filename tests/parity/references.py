@@ -1,12 +1,12 @@
 """Networks of other libraries, with random weights, for comparison: how to import, fill, save, run and train them.
 
-A library that is missing skips the test file that asks for it here, and says so; with ``JAXSEG_PARITY=1`` one of CI's fails it.
+A library that is missing skips the test file that asks for it here, and says so; in CI one that is installed there
+fails it (:mod:`required`).
 """
 
 import contextlib
 import functools
 import importlib
-import os
 import warnings
 
 import flax.linen
@@ -15,19 +15,18 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
+from required import import_or_skip
 
 from jaxseg import losses, objectives, weights
 from jaxseg.override import children
 from jaxseg.weights.matching import flat
 
-#: Where this is set, as in CI, these libraries must be there: a comparison that is skipped has not passed.
-NEEDED = ("torch", "torchvision", "timm", "transformers") if os.environ.get("JAXSEG_PARITY") == "1" else ()
+#: The libraries that CI installs.
+NEEDED = ("torch", "torchvision", "timm", "transformers")
 
 
 def _import(name):
-    if name in NEEDED:
-        return importlib.import_module(name)
-    return pytest.importorskip(name, reason=f"{name} is not installed; the parity tests compare with it", exc_type=ImportError)
+    return import_or_skip(name, why="the parity tests compare with it", in_ci=name in NEEDED)
 
 
 torch = _import("torch")
