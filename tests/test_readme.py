@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from jaxseg import benchmark, class_weights, evaluate, predict, train
+from jaxseg import benchmark, class_weights, demo, evaluate, predict, train
 from jaxseg.config import load
 from jaxseg.crf import __main__ as crf
 
@@ -18,6 +18,7 @@ MODULES = {
     "crf": crf,
     "benchmark": benchmark,
     "class_weights": class_weights,
+    "demo": demo,
     "train": train,
     "evaluate": evaluate,
     "predict": predict,
