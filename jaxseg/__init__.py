@@ -13,10 +13,12 @@ Rooms, in the order in which a newcomer reads them:
     jaxseg.ops          the array functions under the networks
     jaxseg.inference    trained networks on images of any size
     jaxseg.visualize    pictures
+    jaxseg.history      the curves of a run (``jaxseg.read_history(workdir)``)
     jaxseg.weights      published weights in, ours out
 """
 
 from jaxseg.config import Config
+from jaxseg.history import read_history
 from jaxseg.inference import Predictor, load
 
-__all__ = ["Config", "Predictor", "load"]
+__all__ = ["Config", "Predictor", "load", "read_history"]

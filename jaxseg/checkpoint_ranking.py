@@ -41,11 +41,15 @@ class Ranking:
 
     def best(self, steps: Sequence[int]) -> int:
         """Return which of some steps has the highest mIoU, the latest of equals; one that was not evaluated ranks lowest."""
-        return max(steps, key=lambda step: (self._miou(step), step))
+        return max(steps, key=self._order)
 
-    def _miou(self, step: int) -> float:
-        miou = self._mious.get(step)
-        return -1.0 if miou is None else miou
+    def miou(self, step: int) -> float | None:
+        """Return the mIoU of a step; ``None`` if it was not evaluated, or is NaN."""
+        return self._mious.get(step)
+
+    def _order(self, step: int) -> tuple[float, int]:
+        miou = self.miou(step)
+        return -1.0 if miou is None else miou, step
 
 
 class LatestAndBest:

@@ -13,10 +13,20 @@ from jaxtyping import Array, Float, Int, Integer
 from jaxseg.config import Config
 from jaxseg.data.loading import eval_batches
 from jaxseg.inference import Predictor, choose_labels
-from jaxseg.metrics import BoundaryF1, CalibrationError, ConfusionMatrix, match_segments, merge_over_processes
+from jaxseg.metrics import (
+    BoundaryF1,
+    CalibrationError,
+    ConfusionMatrix,
+    ImageScores,
+    match_segments,
+    merge_over_processes,
+    score_images,
+)
 from jaxseg.types import Logits
 
 _add_to_confusion = jax.jit(ConfusionMatrix.update)
+_score_images = jax.jit(score_images, static_argnames="num_classes")
+_merge = jax.jit(ConfusionMatrix.merge)
 _add_to_boundary = jax.jit(BoundaryF1.update)
 _add_to_calibration = jax.jit(CalibrationError.update)
 
@@ -30,11 +40,13 @@ class Evaluation:
             :meth:`jaxseg.metrics.BoundaryF1.scores`, and ``calibration_error``; and ``images``, their number. Shares are in
             [0, 1], NaN where undefined.
         confusion: pixels of each class (rows) by predicted class (columns).
+        images: the scores of each image by itself.
         classes: the class that each segment was given, where ``config.match_classes``.
     """
 
     scores: dict[str, Any]
     confusion: ConfusionMatrix
+    images: ImageScores
     classes: tuple[int, ...] | None = None
 
     def named(self, prediction: Integer[np.ndarray, "*shape"]) -> Integer[np.ndarray, "*shape"]:
@@ -57,6 +69,7 @@ def evaluate(predictor: Predictor, examples: Sequence, *, thorough: bool = False
     classes = len(config.data.class_names)
     given = _match(predictor, examples) if config.match_classes else None
     confusion, contours, calibration = ConfusionMatrix.empty(classes), BoundaryF1.empty(classes), CalibrationError.empty()
+    by_image: list[tuple[np.ndarray, Array]] = []
     for batch in _batches(config, examples):
         label = jnp.asarray(batch["label"])
         if thorough:
@@ -66,18 +79,20 @@ def evaluate(predictor: Predictor, examples: Sequence, *, thorough: bool = False
             prediction = jnp.asarray(predictor.labels(batch["image"]))
         if given is not None:
             prediction = jnp.asarray(given)[prediction]
-        confusion = _add_to_confusion(confusion, prediction, label)
+        of_batch, of_images = _score_images(prediction, label, num_classes=classes)
+        confusion = _merge(confusion, of_batch)
+        by_image.append((batch["index"], of_images))
         if thorough:
             contours = _add_to_boundary(contours, prediction, label)
             calibration = _add_to_calibration(
                 calibration, logits if given is None else pool_logits(logits, given, classes), label
             )
-    confusion = merge_over_processes(confusion)
+    confusion, images = merge_over_processes(confusion), ImageScores.collect(by_image, len(examples))
     scores: dict[str, Any] = {**confusion.scores(), "images": len(examples)}
     if thorough:
         scores.update(merge_over_processes(contours).scores())
         scores["calibration_error"] = merge_over_processes(calibration).scores()["calibration_error"]
-    return Evaluation(scores, confusion, None if given is None else tuple(given.tolist()))
+    return Evaluation(scores, confusion, images, None if given is None else tuple(given.tolist()))
 
 
 def pool_logits(logits: Logits, given: Int[np.ndarray, " k"], classes: int) -> Float[Array, "b h w {classes}"]:

@@ -11,7 +11,7 @@ from jaxseg import visualize
 from jaxseg.checkpoints import Checkpoints
 from jaxseg.compilation import OverMesh, OverReplicas
 from jaxseg.config import Config
-from jaxseg.evaluation import evaluate
+from jaxseg.evaluation import Evaluation, evaluate
 from jaxseg.inference import Predictor
 from jaxseg.interruption import Signals
 from jaxseg.reporting import Report
@@ -38,7 +38,7 @@ class Loop:
     signals: Signals
     validation: Any
 
-    def run(self, state: TrainState, batches: Iterable[dict[str, Any]]) -> dict[str, Any]:
+    def run(self, state: TrainState, batches: Iterable[dict[str, Any]]) -> tuple[Predictor, Evaluation]:
         """Train until ``config.steps``.
 
         Args:
@@ -46,17 +46,17 @@ class Loop:
             batches: from the state's step on, without end.
 
         Returns:
-            The scores after the last step.
+            The network after the last step, and what it scores.
 
         Raises:
             InputError: for losses that are not finite, bad files, or a disk that cannot be written.
             Interrupted: after a signal, when the step is done and saved.
         """
         config, start = self.config, int(state.step)
-        scores: dict[str, Any] = {}
+        found: Evaluation | None = None
         step, state = start, self.training.spread(state)
         if start and self._is_evaluated(start) and start not in self.checkpoints.ranking:
-            scores = self._score(state, step)  # the run ended in this evaluation
+            found = self._score(state, step)  # the run ended in this evaluation
         for step, batch in self.signals.until_received(zip(range(start + 1, config.steps + 1), batches)):
             names = batch.pop("name")
             state, scalars = self.training.update(state, batch)
@@ -68,7 +68,7 @@ class Loop:
             if saving:
                 self.checkpoints.save(self.training.canonical(state))
             if self._is_evaluated(step):
-                scores = self._score(state, step)
+                found = self._score(state, step)
             if saving or step == start + 1:
                 self.report.restart_clock()
         if step < config.steps:
@@ -76,12 +76,13 @@ class Loop:
             self.checkpoints.save(self.training.canonical(state))
             self.checkpoints.wait()
             raise self.signals.interrupted(step)
-        return scores or evaluate(Predictor.of_state(config, self.training.variables(state)), self.validation).scores
+        predictor = Predictor.of_state(config, self.training.variables(state))
+        return predictor, found or evaluate(predictor, self.validation)
 
     def _is_evaluated(self, step: int) -> bool:
         return step == self.config.steps or step % self.config.eval_every == 0
 
-    def _score(self, state: TrainState, step: int) -> dict[str, Any]:
+    def _score(self, state: TrainState, step: int) -> Evaluation:
         """Score the network on the evaluation split, draw its first images, and rank the checkpoint."""
         with self.signals.at_once(step, self.checkpoints.wait):
             predictor = Predictor.of_state(self.config, self.training.variables(state))
@@ -102,4 +103,4 @@ class Loop:
                 )
                 self.report.picture(step, split, sheet)
         self.checkpoints.rank(step, scores["miou"])
-        return scores
+        return found

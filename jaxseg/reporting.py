@@ -1,4 +1,4 @@
-"""What a training run shows and writes while it goes: a progress bar, lines of scalars, TensorBoard, pictures."""
+"""What a training run shows and writes while it goes: a progress bar, lines of scalars, curves, TensorBoard, pictures."""
 
 import contextlib
 import math
@@ -18,6 +18,7 @@ from jaxseg.config import Config
 from jaxseg.console import status
 from jaxseg.errors import InputError
 from jaxseg.event_file import EventFile
+from jaxseg.history import History
 
 #: Steps that may be under way at once.
 _AHEAD = 4
@@ -32,6 +33,7 @@ class Report:
         self._waiting: list[tuple[int, dict[str, Any], Sequence[str]]] = []
         self._since, self._counted = time.perf_counter(), 0
         self._main = jax.process_index() == 0
+        self._history = History(workdir, start) if self._main else None
         self._events = EventFile(workdir / "tensorboard", start + 1) if self._main else None
         self._progress = Progress(
             TextColumn("{task.description}"),
@@ -51,6 +53,8 @@ class Report:
 
     def __exit__(self, kind: object, *_: object) -> None:
         self._progress.stop()
+        if self._history is not None:
+            self._history.close()
         if self._events is not None:
             with contextlib.nullcontext() if kind is None else contextlib.suppress(OSError):  # the first error is the one to tell
                 self._events.close()
@@ -121,8 +125,9 @@ class Report:
             status.print(line)
 
     def scalars(self, step: int, scalars: dict[str, float]) -> None:
-        """Write scalars to TensorBoard, under their names."""
-        if self._events is not None:
+        """Write scalars to TensorBoard under their names, and to the run's history, where those of training have plain ones."""
+        if self._history is not None and self._events is not None:
+            self._history.add(step, {name.removeprefix("train/"): value for name, value in scalars.items()})
             self._events.scalars(step, scalars)
 
     def picture(self, step: int, name: str, picture: UInt8[np.ndarray, "h w 3"]) -> Path:
@@ -131,7 +136,7 @@ class Report:
         if self._events is not None:
             path.parent.mkdir(parents=True, exist_ok=True)
             visualize.save_picture(path, picture)
-            self._events.picture(step, name, picture)
+            self._events.picture(step, f"{name}/predictions", picture)
         return path
 
 

@@ -8,7 +8,18 @@ from typing import Any
 
 import jax
 
-from jaxseg import checkpoint_files, console, device_augment, processes, sharding, visualize, warm_start, workdirs
+from jaxseg import (
+    checkpoint_files,
+    console,
+    device_augment,
+    processes,
+    run_record,
+    run_report,
+    sharding,
+    visualize,
+    warm_start,
+    workdirs,
+)
 from jaxseg.checkpoints import Checkpoints
 from jaxseg.compilation import compile_training
 from jaxseg.config import Config, load
@@ -29,13 +40,15 @@ EXAMPLE = """examples:
 The same command again goes on from the last checkpoint. Ctrl-C and SIGTERM save one first; a second Ctrl-C does not."""
 
 
-def train(config: Config, workdir: Path, init: str | None = None) -> dict[str, Any]:
+def train(config: Config, workdir: Path, init: str | None = None, command: Sequence[str] = ()) -> dict[str, Any]:
     """Train, or go on training, until ``config.steps``.
 
     Args:
         config: of the run.
-        workdir: takes config.json, checkpoints, TensorBoard files, pictures and, at the end, scores.json.
+        workdir: takes config.json, run.json, history.jsonl, checkpoints, TensorBoard files, pictures and, at the end, scores.json
+            and report.html.
         init: the run or the weights that a new run starts from, as :func:`jaxseg.warm_start.start` takes it.
+        command: the module and its arguments, to be noted in run.json.
 
     Returns:
         The scores on the evaluation split after the last step.
@@ -52,13 +65,16 @@ def train(config: Config, workdir: Path, init: str | None = None) -> dict[str, A
         state = checkpoints.restore(state, say=_say_of_checkpoints) if checkpoints.steps else _begin(config, state, init)
         start = int(state.step)
         _introduce(config, workdir, state, len(examples), len(validation), training.layout)
+        _note_start(config, workdir, state, {"train": len(examples), config.eval_split: len(validation)}, command)
         with Report(config, workdir, schedule, start) as report, Signals() as signals:
             loop = Loop(config, training, checkpoints, report, signals, validation)
             rows = processes.own_rows(sharding.batch_split(training.mesh), config.batch_size)
-            scores = loop.run(state, _batches(config, examples, start, rows))
+            predictor, found = loop.run(state, _batches(config, examples, start, rows))
         checkpoints.wait()
-    workdirs.finish_run(workdir, config, max(start, config.steps), scores)
-    return scores
+    step = max(start, config.steps)
+    workdirs.finish_run(workdir, config, step, found.scores)
+    run_report.write_after_training(workdir, predictor, validation, found, step)
+    return found.scores
 
 
 def open_data(config: Config) -> tuple[Any, Any]:
@@ -102,6 +118,14 @@ def _warm(config: Config, state: TrainState, init: str) -> TrainState:
     if jax.process_index() == 0:
         console.status.print(f"init         {init}: " + report.replace("\n", "\n             "), markup=False)
     return state
+
+
+def _note_start(config: Config, workdir: Path, state: TrainState, images: dict[str, int], command: Sequence[str]) -> None:
+    def note() -> None:
+        parameters = console.count_parameters(state.params)
+        run_record.note_start(workdir, int(state.step), parameters=parameters, images=images, command=command)
+
+    processes.on_first(note)
 
 
 def _batches(config: Config, examples: Any, start: int, rows: Sequence[int]) -> Any:
@@ -171,7 +195,8 @@ def command_line() -> argparse.ArgumentParser:
 def main(argv: list[str] | None = None) -> None:
     """Run the command line."""
     args = command_line().parse_args(argv)
-    with console.reporting_errors(["jaxseg.train", *(sys.argv[1:] if argv is None else argv)]):
+    command = ["jaxseg.train", *(sys.argv[1:] if argv is None else argv)]
+    with console.reporting_errors(command):
         sharding.join_from_flags(args)
         console.use_compilation_cache()
         config = load(args.config, args.set)
@@ -179,10 +204,12 @@ def main(argv: list[str] | None = None) -> None:
         if args.show_data:
             console.results.print(f"{show_data(config, workdir)}")
             return
-        scores = train(config, workdir, args.init)
+        scores = train(config, workdir, args.init, command)
         if jax.process_index() == 0:
             console.results.print(console.score_table(scores, config.data.class_names))
             console.results.print(f"pictures     {workdir / 'pictures'}")
+            if (workdir / run_report.NAME).is_file():
+                console.results.print(f"report       {workdir / run_report.NAME}")
             console.results.print(f"next         python -m jaxseg.predict --workdir {workdir} IMAGE...")
 
 

@@ -73,6 +73,15 @@ def write_json(path: Path, content: Any) -> None:
     Raises:
         InputError: if it cannot be written.
     """
+    write_text(path, json.dumps(content, indent=1))
+
+
+def write_text(path: Path, content: str) -> None:
+    """Write a file whole or not at all, and the folder that it lies in.
+
+    Raises:
+        InputError: if it cannot be written.
+    """
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         _replace(path, content)
@@ -80,13 +89,18 @@ def write_json(path: Path, content: Any) -> None:
         raise InputError(f"{path.parent} cannot be written ({error.strerror}). Give another folder: --workdir DIR.") from error
 
 
-def _replace(path: Path, content: Any) -> None:
-    with tempfile.NamedTemporaryFile("w", dir=path.parent, prefix=f".{path.name}", delete=False) as file:
-        json.dump(content, file, indent=1)
-        file.flush()
-        os.fsync(file.fileno())  # or a power cut may leave an empty file under the final name
-    os.chmod(file.name, 0o644)
-    os.replace(file.name, path)
+def _replace(path: Path, content: str) -> None:
+    unfinished, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}")
+    try:
+        with os.fdopen(unfinished, "w", encoding="utf-8") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())  # or a power cut may leave an empty file under the final name
+        os.chmod(name, 0o644)
+        os.replace(name, path)
+    except OSError:
+        Path(name).unlink(missing_ok=True)  # or it would go on filling a full disk
+        raise
 
 
 def _keeps_arrays(change: str) -> bool:

@@ -145,10 +145,10 @@ def eval_batches(
         process_count: of the job.
 
     Yields:
-        As :func:`train_batches`, unaugmented.
+        As :func:`train_batches`, unaugmented; in place of ``row``, ``index`` ``(b,)``, the number of each example in the split.
     """
-    data = grain.MapDataset.source(examples)[process_index::process_count]
-    waiting: dict[tuple[int, ...], list[Example]] = {}
+    data = grain.MapDataset.source(examples).map_with_index(_numbered)[process_index::process_count]
+    waiting: dict[tuple[int, ...], list[dict[str, Any]]] = {}
     for example in data.to_iter_dataset(grain.ReadOptions(num_threads=4, prefetch_buffer_size=2 * batch_size)):
         same = waiting.setdefault(example["image"].shape, [])
         same.append(example)
@@ -156,6 +156,10 @@ def eval_batches(
             yield stack(waiting.pop(example["image"].shape))
     for rest in waiting.values():
         yield stack(rest)
+
+
+def _numbered(index: int, example: Example) -> dict[str, Any]:
+    return {**example, "index": index}
 
 
 def _parse_flags() -> None:

@@ -7,6 +7,7 @@
 ``merge_stacked``         what ``vmap`` or ``pmap`` stacked along a first axis
 ``merge_over_axis``       over a named axis of devices
 ``merge_over_processes``  over the processes of a job
+``score_images``          mean IoU and pixel accuracy of each image, collected by ``ImageScores``
 ``match_segments``        names for the segments of an unsupervised network
 ``draw_confusion``        a confusion matrix as a picture
 ========================  =====================================================================================
@@ -18,6 +19,8 @@ Counts are exact up to 2^64.
 from jaxseg.metrics.boundary import BoundaryF1 as BoundaryF1
 from jaxseg.metrics.calibration import CalibrationError as CalibrationError
 from jaxseg.metrics.confusion import ConfusionMatrix as ConfusionMatrix
+from jaxseg.metrics.images import ImageScores as ImageScores
+from jaxseg.metrics.images import score_images as score_images
 from jaxseg.metrics.matching import match_segments as match_segments
 from jaxseg.metrics.merge import merge_over_axis as merge_over_axis
 from jaxseg.metrics.merge import merge_over_processes as merge_over_processes
