@@ -15,6 +15,7 @@ import pytest
 from commands_data import make_folder
 from processes_start import state_of
 
+import jaxseg
 from jaxseg import checkpoint_files, loop, train
 
 CONFIG = str(Path(__file__).parent / "interruption_config.py")
@@ -142,6 +143,10 @@ def test_a_run_that_meets_everything_ends_in_the_same_bits(alone, data, tmp_path
     assert "resuming after step 16" in said
     assert not (folder / ".deleted").exists()
     assert_same_bits(workdir, alone)
+    curves, expected = jaxseg.read_history(workdir), jaxseg.read_history(alone)
+    assert curves["loss"].steps.tolist() == [2, 4, 6, 7, 8, 10, 12, 14, 16, 18, 20, 22, 24], "none is lost, none doubled"
+    for got, wanted in zip(curves["val/miou"], expected["val/miou"], strict=True):
+        np.testing.assert_array_equal(got, wanted)
 
 
 def until(condition):

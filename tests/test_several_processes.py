@@ -1,6 +1,7 @@
 """A job of two real processes: the same result as one, and what happens when one of them ends."""
 
 import json
+import re
 import signal
 import time
 from pathlib import Path
@@ -11,6 +12,7 @@ import pytest
 from commands_data import make_folder
 from processes_start import pair, said, start_single
 
+import jaxseg
 from jaxseg import checkpoint_files
 from jaxseg.checkpoints import restore_variables
 
@@ -51,6 +53,13 @@ def test_two_processes_are_as_one(data, tmp_path):
     for word in ("step", "mIoU", "loss", "pictures", "devices"):
         assert word not in said(tmp_path, 1), "process 0 alone reports"
     assert len(list((tmp_path / "two" / "tensorboard").iterdir())) == 1
+    curves, expected = (jaxseg.read_history(tmp_path / name) for name in ("two", "one"))
+    for name in ("loss", "learning_rate", "val/miou"):
+        np.testing.assert_array_equal(curves[name], expected[name])
+    shown, alone = (
+        re.findall(r'<img src="[^"]*" alt="[^"]*"', (tmp_path / n / "report.html").read_text()) for n in ("two", "one")
+    )
+    assert shown == alone != [], "the scores of images are gathered over both"
     folder = tmp_path / "two" / "checkpoints" / "6"
     assert checkpoint_files.damage(folder) is None
     assert {p.name for p in (folder / "state").glob("ocdbt.process_*")} == {"ocdbt.process_0", "ocdbt.process_1"}, "both save"
