@@ -337,7 +337,7 @@ def test_curves_stay_in_their_axes(count, scale):
 
 def test_a_curve_of_several_values_a_point_says_so():
     chart = charts.draw("Loss", {"loss": Curve(np.arange(600), np.tile([1.0, 3.0], 300))})
-    assert chart.note == "mean and range of several values at each point"
+    assert chart.note == "means, with their range"
     assert chart.lines[0].points[0][2] == "loss, steps 0 to 1: 2"
     spread = charts.draw("Loss", {"loss": Curve(np.arange(2), np.array([0.01, 1.0]))}, log=True)
     assert spread.note == "logarithmic"

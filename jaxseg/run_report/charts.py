@@ -93,16 +93,17 @@ def draw(
     low, high = float(values.min()), float(values.max())
     log = log and low > 0 and high / low > _LOGARITHMIC
     y_values = log_ticks(low, high) if log else ticks(min(low, 0.0) if from_zero else low, high)
-    x_values = ticks(0, float(max(curve.steps.max() for curve in finite.values())), count=4)
-    axes = _Axes(x_values[-1], (y_values[0], y_values[-1]), log)
+    last = max(float(max(curve.steps.max() for curve in finite.values())), 1.0)
+    x_values = [value for value in ticks(0, last) if value <= last and value == int(value)]
+    axes = _Axes(last, (y_values[0], y_values[-1]), log)
     lines = tuple(_line(name, curve, axes, unit) for name, curve in finite.items())
     notes = ["logarithmic"] if log else []
     if any(line.band for line in lines):
-        notes.append("mean and range of several values at each point")
+        notes.append("means, with their range")
     return Chart(
         f"{title}, {unit}" if unit else title,
         lines,
-        tuple((axes.x(value), f"{value:,.0f}") for value in x_values if value == int(value)),
+        tuple((axes.x(value), f"{value:,.0f}") for value in x_values),
         tuple((axes.y(value), text_of(value)) for value in y_values),
         "; ".join(notes),
     )
