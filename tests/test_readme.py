@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from jaxseg import benchmark, class_weights, demo, evaluate, predict, train
+from jaxseg import benchmark, class_weights, demo, evaluate, predict, report, train
 from jaxseg.config import load
 from jaxseg.crf import __main__ as crf
 
@@ -22,6 +22,7 @@ MODULES = {
     "train": train,
     "evaluate": evaluate,
     "predict": predict,
+    "report": report,
 }
 
 
