@@ -7,13 +7,14 @@ import html.parser
 import io
 import json
 import re
+import tomllib
 from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
 
-from jaxseg import describe, run_report
+from jaxseg import describe, run_report, visualize
 from jaxseg.config import Config
 from jaxseg.evaluation import evaluate
 from jaxseg.history import Curve, History
@@ -182,7 +183,7 @@ def test_the_curves_are_there_with_their_units(page):
     assert "mIoU, step 4: 25 %" in described
     assert "pixel accuracy, step 8: 87.5 %" in described
     assert "speed, step 3: 5 images/s" in described
-    for title in ("Loss", "Scores, %", "Learning rate", "Speed, images/s", "Skipped steps, so far"):
+    for title in ("Loss", "Scores on val, %", "Learning rate", "Speed, images/s", "Skipped steps, so far"):
         assert title in page.text
     assert "Norm of the gradient" not in page.words, "none of it is finite"
     svgs = [attrs for attrs in page.all("svg") if "aria-labelledby" in attrs]
@@ -217,8 +218,12 @@ def test_the_best_and_the_worst_images_are_drawn(page):
     assert alts == [f"<b>{i}: {what}" for i in expected for what in ("image", "label", "prediction", "errors")]
     for i in expected:
         assert f"mIoU {100 * found.images.miou[i]:.1f} %" in page.words
-    drawn = decoded(page.all("img")[1])
-    np.testing.assert_array_equal(drawn[1:, :, 0], np.array([0, 9, 99])[made.data.split("val")[order[-1]]["label"][1:]])
+    example = made.data.split("val")[order[0]]
+    label, prediction = example["label"], example["image"][..., 0]
+    label_picture, prediction_picture, errors = (decoded(attrs) for attrs in page.all("img")[4 * 4 + 1 : 4 * 4 + 4])
+    np.testing.assert_array_equal(label_picture, visualize.colorize(label, made.data.palette))
+    np.testing.assert_array_equal(prediction_picture, visualize.colorize(prediction, made.data.palette))
+    np.testing.assert_array_equal(errors, visualize.error_map(prediction, label))
 
 
 def decoded(attrs):
@@ -342,6 +347,16 @@ def test_a_curve_of_several_values_a_point_says_so():
     spread = charts.draw("Loss", {"loss": Curve(np.arange(2), np.array([0.01, 1.0]))}, log=True)
     assert spread.note == "logarithmic"
     assert [text for _, text in spread.y_ticks] == ["0.01", "0.1", "1"]
+
+
+def test_an_installation_has_all_parts_of_the_page():
+    """``pip install`` of a wheel copies Python alone but for what pyproject.toml names."""
+    root = Path(__file__).parents[1]
+    named = tomllib.loads((root / "pyproject.toml").read_text())["tool"]["setuptools"]["package-data"]["jaxseg.run_report"]
+    folder = root / "jaxseg" / "run_report"
+    parts = {path for path in folder.rglob("*") if path.is_file() and path.suffix not in (".py", ".pyc")}
+    assert {path.suffix for path in parts} == {".html", ".css", ".js"}
+    assert parts == {path for pattern in named for path in folder.glob(pattern)}
 
 
 def test_a_config_becomes_a_tree():

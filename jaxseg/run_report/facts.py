@@ -43,7 +43,7 @@ def charts(curves: Mapping[str, Curve], split: str) -> tuple[Chart, ...]:
 
     drawn = [
         draw("Loss", some(loss="loss"), from_zero=True, log=True),
-        draw("Scores", some(mIoU=f"{split}/miou", pixel_accuracy=f"{split}/pixel_accuracy"), unit="%", scale=100),
+        draw(f"Scores on {split}", some(mIoU=f"{split}/miou", pixel_accuracy=f"{split}/pixel_accuracy"), unit="%", scale=100),
         draw("Learning rate", some(learning_rate="learning_rate"), from_zero=True),
         draw("Speed", some(speed="images_per_second"), unit="images/s", from_zero=True),
         draw("Norm of the gradient", some(norm="gradient_norm"), from_zero=True, log=True),

@@ -14,7 +14,7 @@ from jaxseg.evaluation import Evaluation
 from jaxseg.inference import Predictor
 from jaxseg.run_report.tables import css_color
 from jaxseg.types import VOID
-from jaxseg.visualize import error_map, to_rgb
+from jaxseg.visualize import to_rgb
 from jaxseg.visualize.pictures import CORRECT_COLOR, VOID_COLOR, WRONG_COLOR, Colour
 
 #: Best and worst images, of each so many.
@@ -80,7 +80,7 @@ def _shown(predictor: Predictor, example: Example, found: Evaluation, index: int
         ("image", _jpeg(to_rgb(example["image"]))),
         ("label", _png(label, palette)),
         ("prediction", _png(prediction, palette)),
-        ("errors", _errors(prediction, label)),
+        ("errors", _png(np.where(label == VOID, VOID, prediction == label), (WRONG_COLOR, CORRECT_COLOR))),
     )
     seen = np.unique(np.concatenate([label.ravel(), prediction.ravel()])).tolist()
     return Shown(
@@ -105,11 +105,6 @@ def _png(labels: Integer[np.ndarray, "h w"], palette: Sequence[Colour]) -> str:
     picture = Image.fromarray(labels.astype(np.uint8))
     picture.putpalette(table.tobytes())
     return _uri(_fitted(picture, Image.Resampling.NEAREST), "PNG", optimize=True)
-
-
-def _errors(prediction: Integer[np.ndarray, "h w"], label: Integer[np.ndarray, "h w"]) -> str:
-    picture = Image.fromarray(error_map(prediction, label))
-    return _uri(_fitted(picture, Image.Resampling.NEAREST).quantize(4), "PNG", optimize=True)
 
 
 def _fitted(picture: Image.Image, resampling: Image.Resampling) -> Image.Image:
