@@ -27,6 +27,11 @@ for (const table of document.querySelectorAll("table.sortable")) {
   });
 }
 // On paper nothing can be opened.
+let opened = [];
 window.addEventListener("beforeprint", () => {
-  for (const closed of document.querySelectorAll("details")) closed.open = true;
+  opened = [...document.querySelectorAll("details:not([open])")];
+  for (const closed of opened) closed.open = true;
+});
+window.addEventListener("afterprint", () => {
+  for (const one of opened) one.open = false;
 });
