@@ -73,23 +73,15 @@ def write_json(path: Path, content: Any) -> None:
     Raises:
         InputError: if it cannot be written.
     """
-    write_text(path, json.dumps(content, indent=1))
-
-
-def write_text(path: Path, content: str) -> None:
-    """Write a file whole or not at all, and the folder that it lies in.
-
-    Raises:
-        InputError: if it cannot be written.
-    """
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        _replace(path, content)
+        write_text(path, json.dumps(content, indent=1))
     except OSError as error:
         raise InputError(f"{path.parent} cannot be written ({error.strerror}). Give another folder: --workdir DIR.") from error
 
 
-def _replace(path: Path, content: str) -> None:
+def write_text(path: Path, content: str) -> None:
+    """Write a file whole or not at all, and the folder that it lies in; an :class:`OSError` of the disk passes through."""
+    path.parent.mkdir(parents=True, exist_ok=True)
     unfinished, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}")
     try:
         with os.fdopen(unfinished, "w", encoding="utf-8") as file:

@@ -108,8 +108,8 @@ def test_what_is_not_there_is_named(run, tmp_path, capsys):
         ["--workdir", run, "--checkpoint", "5"], capsys
     )
     message = fails(["--workdir", run, "--output", "/dev/null/report.html"], capsys)
-    assert "/dev/null cannot be written (" in message
-    assert "Give another folder" in message
+    assert "/dev/null/report.html cannot be written (" in message
+    assert "Make room there, or give another place: --output FILE." in message
 
 
 def test_an_unfinished_run_has_a_report(data, tmp_path, monkeypatch, capsys):
@@ -148,9 +148,8 @@ def test_a_report_that_cannot_be_written_loses_no_run(data, tmp_path, monkeypatc
         train.main(arguments(data, workdir, "steps=1"))
     captured = capsys.readouterr()
     said = " ".join(captured.err.split())
-    assert "report not written: " in said
-    assert "No space left on device" in said
-    assert f"write it with python -m jaxseg.report --workdir {workdir}" in said
+    assert f"report {workdir / 'report.html'} cannot be written (No space left on device). Make room there" in said
+    assert f"The run is finished; the report is made by python -m jaxseg.report --workdir {workdir}" in said
     assert "report " not in captured.out
     assert json.loads((workdir / "scores.json").read_text())["step"] == 1
     assert not (workdir / "report.html").exists()

@@ -1,7 +1,9 @@
 """From an evaluation to the file."""
 
 import base64
+import contextlib
 import hashlib
+import shlex
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -40,11 +42,10 @@ def write_after_training(workdir: Path, predictor: Predictor, examples: Sequence
     try:
         write(path, workdir, predictor, examples, found, step=step, split=predictor.config.eval_split)
     except (InputError, OSError) as error:  # the run is finished and its scores are written
-        path.unlink(missing_ok=True)
-        status.print(
-            f"report       not written: {error} The run is finished; write it with python -m jaxseg.report --workdir {workdir}",
-            markup=False,
-        )
+        with contextlib.suppress(OSError):
+            path.unlink(missing_ok=True)
+        command = shlex.join(["python", "-m", "jaxseg.report", "--workdir", str(workdir)])
+        status.print(f"report       {error} The run is finished; the report is made by {command}", markup=False)
 
 
 def write(
@@ -87,7 +88,13 @@ def write(
         "legend": pictures.legend((*best, *worst), names, palette),
         "config": settings.settings(describe.to_json(config)),
     }
-    workdirs.write_text(path, render(content))
+    page = render(content)
+    try:
+        workdirs.write_text(path, page)
+    except OSError as error:
+        raise InputError(
+            f"{path} cannot be written ({error.strerror}). Make room there, or give another place: --output FILE."
+        ) from error
 
 
 def render(content: dict[str, Any]) -> str:
