@@ -29,7 +29,7 @@ METHODS = {"system", "popen", "extractall", "unpack_archive", "read_pickle", "ex
 
 #: What is allowed, and why.
 ALLOWED = {
-    ("config.py", "exec_module"),  # a config file is code, which the user names by train --config FILE
+    ("config_files.py", "exec_module"),  # a config file is code, which the user names by train --config FILE
     ("weights/torch_files.py", "pickle"),  # for an Unpickler of its own, which answers names from a list
 }
 
