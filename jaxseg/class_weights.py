@@ -41,7 +41,8 @@ def compute(examples: Sequence[Example], num_classes: int) -> dict[str, Any]:
 
 
 def _labels(examples: Sequence[Example]) -> Iterator[UInt8[ndarray, "_h _w"]]:
-    for index in track(range(len(examples)), "counting", console=console.status, transient=True):
+    silent = not console.status.is_terminal  # where the bar would leave an empty line
+    for index in track(range(len(examples)), "counting", console=console.status, transient=True, disable=silent):
         yield examples[index]["label"]
 
 

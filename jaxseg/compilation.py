@@ -149,7 +149,7 @@ def compile_training(
         return create_state(config.model, optimizer, image, key=key, ema=ema, loss_scale=scaled)
 
     layout = lay_out(jax.eval_shape(create), mesh, config.parallel.rule)
-    state = jax.jit(create, out_shardings=layout.shardings)()
+    state = jax.jit(create, out_shardings=layout.shardings, compiler_options=_quick_compilation(mesh))()
     fixed = {
         "model": config.model,
         "loss": config.loss,
@@ -167,3 +167,12 @@ def compile_training(
     step = _on_raw_images(config.normalise, config.device_augment, {**fixed, "axis_name": REPLICAS})
     mapped = jax.pmap(step, axis_name=REPLICAS, devices=devices, donate_argnums=0)
     return OverReplicas(mesh, layout, mapped), state, schedule
+
+
+def _quick_compilation(mesh: Mesh) -> dict[str, int]:
+    """Return compiler options for what runs once, such as the initial state.
+
+    On a CPU its random numbers take LLVM longer than the network takes it: those of U-Net of depth 3 compile in 17 seconds of a
+    core, and at level 1 in 3.4, to the same bits (at level 0 to others).
+    """
+    return {"xla_backend_optimization_level": 1} if mesh.devices.flat[0].platform == "cpu" else {}

@@ -19,12 +19,21 @@ from rich.table import Table
 from jaxseg import processes
 from jaxseg.errors import InputError
 from jaxseg.interruption import Interrupted
+from jaxseg.notebook import in_notebook
+
+
+def make_console(*, stderr: bool = False) -> Console:
+    """Return a console; that of a notebook writes plain lines below the cell, instead of a block of HTML for each."""
+    if in_notebook():
+        return Console(highlight=False, soft_wrap=True, force_jupyter=False, force_terminal=False)
+    return Console(stderr=stderr, highlight=False, soft_wrap=True)
+
 
 #: Progress, settings and hints.
-status = Console(stderr=True, highlight=False, soft_wrap=True)
+status = make_console(stderr=True)
 
 #: What the command was asked for.
-results = Console(highlight=False, soft_wrap=True)
+results = make_console()
 
 
 @contextlib.contextmanager

@@ -6,8 +6,12 @@ import difflib
 class InputError(ValueError):
     """Something that the user gave is wrong, and the message says what, where and how to mend it.
 
-    The commands print the message alone and exit with code 1; everything else that is raised is a bug and keeps its traceback.
+    The commands print the message alone and exit with code 1, and notebooks show the message alone; everything else that is
+    raised is a bug and keeps its traceback.
     """
+
+    def _render_traceback_(self) -> list[str]:  # asked for by IPython
+        return [f"{type(self).__name__}: {self}"]
 
 
 def did_you_mean(name: str, known: list[str] | tuple[str, ...]) -> str:

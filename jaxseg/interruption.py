@@ -43,6 +43,9 @@ class Interrupted(Exception):
         super().__init__(f"{signal.Signals(signal_number).name}: step {step} is done and saved.")
         self.signal, self.step = signal_number, step
 
+    def _render_traceback_(self) -> list[str]:  # asked for by IPython: the stop button of a notebook is no error
+        return [f"{self} The same cell goes on from there."]
+
     @property
     def exit_status(self) -> int:
         """128 and the signal's number, as shells have it: 143 for SIGTERM, 130 for SIGINT; not 0, as the run is not finished."""

@@ -19,6 +19,7 @@ from jaxseg.data.prepared import check_features
 from jaxseg.data.scene_drawing import MIN_SIZE, class_names
 from jaxseg.data.source import Example
 from jaxseg.errors import InputError, did_you_mean
+from jaxseg.notebook import in_notebook
 
 _SPLITS = ("train", "val", "test")
 
@@ -113,7 +114,8 @@ class Scenes:
             if not _complete(folder):
                 if certain:
                     _remove_leftovers(folder)
-                print(f"Drawing {sum(counts):,} scenes of {self.size[0]}x{self.size[1]}, once, into {folder}", file=sys.stderr)
+                where = sys.stdout if in_notebook() else sys.stderr
+                print(f"Drawing {sum(counts):,} scenes of {self.size[0]}x{self.size[1]}, once, into {folder}", file=where)
                 listed = ScenesBuilder.builder_configs.get(config.name, config)  # TFDS refuses equals of those it lists
                 with _quiet():
                     builder = ScenesBuilder(data_dir=root, config=listed, file_format="array_record")
@@ -161,7 +163,8 @@ def _generate(builder: Any, folder: Path, count: int) -> None:
     import tensorflow_datasets as tfds
 
     console = Console(stderr=True)
-    bar = Progress(console=console, transient=True, redirect_stdout=False, redirect_stderr=False, disable=not console.is_terminal)
+    shown = console.is_terminal and not in_notebook()
+    bar = Progress(console=console, transient=True, redirect_stdout=False, redirect_stderr=False, disable=not shown)
     with bar, _quiet():
         task = bar.add_task("scenes", total=count)
         builder.on_scene = lambda: bar.advance(task)
