@@ -18,7 +18,27 @@ FOLDER = ROOT / "colab"
 NOTEBOOKS = sorted(FOLDER.glob("*.ipynb"))
 INSTALL = (FOLDER / "install_cell.py").read_text()
 #: What replaces the settings of the cell tagged `parameters` here, so that a notebook is run through but learns little.
-SMALL = {"history_of_segmentation": {"STEPS": 1}, "losses": {"STEPS": 10}}
+SMALL = {
+    "history_of_segmentation": {"STEPS": 1},
+    "losses": {"STEPS": 10},
+    "own_data": {
+        "IMAGES": (16, 4),
+        "STEPS": 8,
+        "BINARY_STEPS": 4,
+        "WIDTH": 4,
+        "DEPTH": 2,
+        "SAMPLES": 3,
+        "LARGE": (96, 192),
+    },
+    "train_tpu": {
+        "UPLOAD": False,
+        "STEPS": 8,
+        "SCENES": (16, 4),
+        "LOG_EVERY": 2,
+        "CHANGES": {"unet": ["model.width=4", "model.depth=2"], "setr": ["model.backbone.depth=1"]},
+        "TIMED_STEPS": 1,
+    },
+}
 
 each_notebook = pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
 
