@@ -163,7 +163,7 @@ def _logits(config: Config, variables: Mapping[str, Any], images: Array, size: t
         edges = ((0, padded_side(size[0]) - size[0]), (0, padded_side(size[1]) - size[1]))
     if any(sum(pair) for pair in edges):
         images = jnp.pad(images, ((0, 0), *edges, (0, 0)), mode=mode)
-    logits = config.model.apply(variables, config.normalise(images), train=False)
+    logits = config.model.apply(jax.tree.map(jnp.asarray, variables), config.normalise(images), train=False)
     return logits if size is None else logits[:, : size[0], : size[1]]
 
 
