@@ -49,10 +49,11 @@ def to_onnx(function: Callable[[Array], dict[str, Array]], signature: Signature,
     shape = jax.export.symbolic_shape(",".join(str(n) for n in signature.dimensions("batch", "h", "w")))
     images = jax.ShapeDtypeStruct(shape, jnp.dtype(signature.dtype))
     names = sorted(signature.outputs)  # the order of a dictionary's leaves
+    computation = convertible(function, images)
     try:
         with _quiet():
             model = convert(
-                convertible(function, images),
+                computation,
                 inputs=[images],
                 model_name="jaxseg",
                 opset=OPSET,
