@@ -8,6 +8,7 @@ are. The rules, found with jax2onnx 0.17.1:
     conv_general_dilated    with channels last on both sides: the layouts that gradients of convolutions come in are not known
     pad                     negative edges as slices, positive ones as concatenations: Pad fails with an open batch size
     concatenate             without operands of no elements, which would count as one
+    broadcast_in_dim        of what has an open batch size, as concatenations: the batch size would become 0
     jit, custom_jvp_call    what is inside them
 """
 
@@ -66,12 +67,12 @@ def _apply(equation: Any, given: list[Any]) -> list[Any]:
     return list(found) if primitive.multiple_results else [found]
 
 
-def _own_convolution(lhs: Array, rhs: Array, **params: Any) -> list[Array]:
+def _own_convolution(lhs: Any, rhs: Any, **params: Any) -> list[Any]:
     closed = jax.make_jaxpr(lambda lhs, rhs: native(lhs, rhs, **params))(lhs, rhs)
     return _evaluate(closed.jaxpr, closed.consts, [lhs, rhs])
 
 
-def _convolution(x: Array, kernel: Array, **params: Any) -> list[Array]:
+def _convolution(x: Any, kernel: Any, **params: Any) -> list[Any]:
     layouts = params["dimension_numbers"]
     x = lax.transpose(lax.transpose(x, layouts.lhs_spec), (0, 2, 3, 1))
     kernel = lax.transpose(lax.transpose(kernel, layouts.rhs_spec), (2, 3, 1, 0))
@@ -90,7 +91,7 @@ def _convolution(x: Array, kernel: Array, **params: Any) -> list[Array]:
     return [lax.transpose(out, [layouts.out_spec.index(axis) for axis in range(4)])]
 
 
-def _pad(x: Array, value: Array, *, padding_config: Sequence[tuple[int, int, int]]) -> list[Array]:
+def _pad(x: Any, value: Any, *, padding_config: Sequence[tuple[int, int, int]]) -> list[Any]:
     if any(interior for _, _, interior in padding_config):
         return [lax.pad(x, value, padding_config)]
     x = _cut(x, padding_config)
@@ -100,7 +101,7 @@ def _pad(x: Array, value: Array, *, padding_config: Sequence[tuple[int, int, int
     return [x]
 
 
-def _cut(x: Array, edges: Sequence[tuple[int, int, int]]) -> Array:
+def _cut(x: Any, edges: Sequence[tuple[int, int, int]]) -> Any:
     """Take off as many rows as edges are negative by."""
     for axis, (before, after, _) in enumerate(edges):
         if min(before, after) < 0:
@@ -108,14 +109,26 @@ def _cut(x: Array, edges: Sequence[tuple[int, int, int]]) -> Array:
     return x
 
 
-def _concatenate(*parts: Array, dimension: int) -> list[Array]:
+def _broadcast(x: Any, *dynamic: Any, shape: Sequence[Any], broadcast_dimensions: Sequence[int], **params: Any) -> list[Any]:
+    if all(isinstance(side, int) for side in x.shape):
+        return [lax.broadcast_in_dim_p.bind(x, *dynamic, shape=shape, broadcast_dimensions=broadcast_dimensions, **params)]
+    own = dict(zip(broadcast_dimensions, x.shape, strict=True))
+    x = lax.reshape(x, [own.get(axis, 1) for axis in range(len(shape))])
+    for axis, side in enumerate(shape):
+        if isinstance(side, int) and side > own.get(axis, 1):
+            x = lax.concatenate([x] * side, axis)
+    return [x]
+
+
+def _concatenate(*parts: Any, dimension: int) -> list[Any]:
     some = [part for part in parts if not (isinstance(part.shape[dimension], int) and part.shape[dimension] == 0)] or [parts[0]]
     return [some[0] if len(some) == 1 else lax.concatenate(some, dimension)]
 
 
-RULES: dict[str, Callable[..., list[Array]]] = {
+RULES: dict[str, Callable[..., list[Any]]] = {
     "jaxseg_conv": _own_convolution,
     "conv_general_dilated": _convolution,
     "pad": _pad,
     "concatenate": _concatenate,
+    "broadcast_in_dim": _broadcast,
 }
