@@ -8,7 +8,7 @@ are. The rules, found with jax2onnx 0.17.1:
     conv_general_dilated    with channels last on both sides: the layouts that gradients of convolutions come in are not known
     pad                     negative edges as slices, positive ones as concatenations: Pad fails with an open batch size
     concatenate             without operands of no elements, which would count as one
-    broadcast_in_dim        of what has an open batch size, as concatenations: the batch size would become 0
+    broadcast_in_dim        to new axes, with an open batch size, as concatenations: the batch size would become 0
     jit, custom_jvp_call    what is inside them
 """
 
@@ -110,7 +110,7 @@ def _cut(x: Any, edges: Sequence[tuple[int, int, int]]) -> Any:
 
 
 def _broadcast(x: Any, *dynamic: Any, shape: Sequence[Any], broadcast_dimensions: Sequence[int], **params: Any) -> list[Any]:
-    if all(isinstance(side, int) for side in x.shape):
+    if len(shape) == len(x.shape) or all(isinstance(side, int) for side in x.shape):
         return [lax.broadcast_in_dim_p.bind(x, *dynamic, shape=shape, broadcast_dimensions=broadcast_dimensions, **params)]
     own = dict(zip(broadcast_dimensions, x.shape, strict=True))
     x = lax.reshape(x, [own.get(axis, 1) for axis in range(len(shape))])
