@@ -1,8 +1,6 @@
 """ONNX models by jax2onnx, run by onnxruntime; skipped without them, and failed in CI, where ``JAXSEG_PARITY=1``."""
 
-import importlib
 import json
-import os
 import warnings
 
 import jax
@@ -10,6 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from jax import lax
+from required import import_or_skip
 
 from jaxseg import ops
 from jaxseg.config import Config
@@ -22,17 +21,10 @@ from jaxseg.inference import Predictor
 from jaxseg.models import SegNet, UNet
 from jaxseg.models.backbones import VGG16
 
-
-def require(name):
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        if os.environ.get("JAXSEG_PARITY") == "1":
-            return importlib.import_module(name)
-        return pytest.importorskip(name, reason=f"{name} is not installed: pip install 'jaxseg[onnx]'", exc_type=ImportError)
-
-
-require("jax2onnx")
-onnxruntime = require("onnxruntime")
+with warnings.catch_warnings():
+    warnings.simplefilter("ignore")
+    import_or_skip("jax2onnx", why="pip install 'jaxseg[onnx]'")
+    onnxruntime = import_or_skip("onnxruntime", why="pip install 'jaxseg[onnx]'")
 
 
 def session(content):
