@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from jaxseg import benchmark, class_weights, demo, evaluate, predict, report, train
+from jaxseg import benchmark, class_weights, demo, evaluate, export, predict, report, train
 from jaxseg.config import load
 from jaxseg.crf import __main__ as crf
 
@@ -21,6 +21,7 @@ MODULES = {
     "demo": demo,
     "train": train,
     "evaluate": evaluate,
+    "export": export,
     "predict": predict,
     "report": report,
 }

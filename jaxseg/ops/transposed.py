@@ -43,7 +43,7 @@ def conv_transpose2d(
     extra = pair(output_padding, "output_padding", 0)
     _check(x, kernel, s, extra)
     h, w = ((n - 1) * t - 2 * q + k + e for n, t, q, k, e in zip(x.shape[1:3], s, p, kernel.shape[:2], extra, strict=True))
-    if min(h, w) < 1:
+    if any(isinstance(n, int) and n < 1 for n in (h, w)):
         raise InputError(f"padding={p} cuts a result of {h} x {w}: take less padding or a larger kernel.")
     sides = ((p[0], p[0]), (p[1], p[1]))
     geometry = Geometry((h, w), (kernel.shape[0], kernel.shape[1]), s, sides, precision=precision)
