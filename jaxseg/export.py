@@ -38,6 +38,7 @@ from jaxseg.exporting.onnx import OPSET, to_onnx
 from jaxseg.exporting.pipeline import DTYPES, OUTPUTS, SIZE_MULTIPLE, Signature, default_size, pipeline
 from jaxseg.exporting.stablehlo import KNOWN_PLATFORMS, PLATFORMS, platform_of, to_stablehlo
 from jaxseg.inference import Predictor, load
+from jaxseg.precision import dtypes
 
 EXAMPLE = """examples:
   python -m jaxseg.export --workdir runs/unet-scenes
@@ -126,6 +127,10 @@ def _check_flags(args: argparse.Namespace, output: Path) -> None:
 def _export(predictor: Predictor, signature: Signature, args: argparse.Namespace, step: int) -> tuple[bytes, dict[str, Any]]:
     function = pipeline(predictor, signature)
     if args.format == "onnx":
+        if half := sorted({"float16", "bfloat16"} & set(dtypes(predictor.config.model))):
+            raise InputError(
+                f"The network computes in {' and '.join(half)}, and ONNX is made in float32: --set precision=float32."
+            )
         facts = description.describe(predictor.config, signature, step=step, format="onnx", opset=OPSET)
         return to_onnx(function, signature, facts), facts
     platforms = args.platforms or list(PLATFORMS)

@@ -50,7 +50,7 @@ class View:
     def is_whole(self, images: Shaped[np.ndarray, "b h w c"]) -> bool:
         """Say whether the network sees all of an image at once, and gives logits of all of it."""
         size = self._size(images)
-        return not self._loses_margins() and own_window(self.config, size) in (None, size)
+        return not loses_margins(self.config.model) and own_window(self.config, size) in (None, size)
 
     def blocks(
         self, images: Shaped[np.ndarray, "b h w c"], key: PRNGKeyArray | None = None, columns: range | None = None
@@ -86,11 +86,6 @@ class View:
         height, width = self.config.image_size or images.shape[1:3]
         return max(round(height * self.scale), 1), max(round(width * self.scale), 1)
 
-    def _loses_margins(self) -> bool:
-        """Say whether logits are smaller than the image: it then has ``output_size``, ``input_size`` and ``stride``."""
-        model = self.config.model
-        return hasattr(model, "output_size") and model.input_size(1) != 1
-
     def _whole(
         self, images: Shaped[np.ndarray, "b h w c"], own: tuple[int, int], key: PRNGKeyArray | None
     ) -> Float[Array, "b2 h2 w2 k"]:
@@ -116,13 +111,13 @@ class View:
             window = (model.input_size(padded_side(images.shape[1])), model.input_size(padded_side(images.shape[2])))
         elif config.window is None:
             at_once = sharding.local_mesh().size
-            if self._loses_margins():
+            if loses_margins(self.config.model):
                 window = (model.input_size(window[0]), model.input_size(window[1]))
 
         def network(pieces: np.ndarray, call: int) -> Array:
             return self._apply(pieces, None if key is None else jax.random.fold_in(key, call))[:at_once]
 
-        if not self._loses_margins():
+        if not loses_margins(self.config.model):
             blend = functools.partial(windows.slide, overlap=config.overlap, blending=config.blending, columns=columns)
             return blend(images, network, window=window, at_once=at_once)
         inner = (model.output_size(window[0]), model.output_size(window[1]))
@@ -134,6 +129,11 @@ class View:
         images = np.pad(images, ((0, -len(images) % mesh.size), (0, 0), (0, 0), (0, 0)))
         placed = jax.device_put(images, sharding.batch_split(mesh))
         return apply(self.variables, placed, key, model=self.config.model, normalise=self.config.normalise)
+
+
+def loses_margins(model: Any) -> bool:
+    """Say whether logits are smaller than the image: the network then has ``output_size``, ``input_size`` and ``stride``."""
+    return hasattr(model, "output_size") and model.input_size(1) != 1
 
 
 def own_window(config: Config, size: tuple[int, int]) -> tuple[int, int] | None:

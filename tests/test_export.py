@@ -161,6 +161,7 @@ def test_what_cannot_be_run_is_not_kept(run, tmp_path):
         (["--platforms", "tpu"], "and this machine has cpu. Add cpu to --platforms."),
         (["--format", "onnx", "--platforms", "cpu"], "--platforms is for StableHLO; ONNX has none"),
         (["--format", "onnx", "--size", "any"], "ONNX is made for one size: give --size HEIGHT WIDTH"),
+        (["--format", "onnx", "--set", "precision=bfloat16"], "computes in bfloat16, and ONNX is made in float32"),
         (["--set", "flip=True"], "--set flip=False"),
         (["--set", "image_size=(8,8)", "--size", "9", "8"], "this run resizes every image to (8, 8)"),
         (["--checkpoint", "99"], "99"),

@@ -7,23 +7,17 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 from jax import Array
-from jaxtyping import Float, Shaped, UInt8
+from jaxtyping import Float, Shaped
 
 from jaxseg.config import Config
 from jaxseg.errors import InputError
-from jaxseg.inference import Predictor
+from jaxseg.inference import Predictor, choose_labels
 from jaxseg.types import Logits
-from jaxseg.views import LARGEST_WHOLE, padded_side
+from jaxseg.views import LARGEST_WHOLE, loses_margins, padded_side
 from jaxseg.windows import SIZE_MULTIPLE
 
 #: Dtypes of stored pixel values, and what they hold.
 DTYPES = {"uint8": "0 to 255", "uint16": "0 to 65535", "float32": "0 to 1"}
-
-
-def labels(logits: Logits) -> UInt8[Array, "b h w"]:
-    """Return the class of the largest logit; of one logit, whether it is positive."""
-    best = logits[..., 0] > 0 if logits.shape[-1] == 1 else jnp.argmax(logits, axis=-1)
-    return best.astype(jnp.uint8)
 
 
 def probabilities(logits: Logits) -> Float[Array, "b h w k2"]:
@@ -40,7 +34,7 @@ def confidence(logits: Logits) -> Float[Array, "b h w"]:
 
 #: What an artifact can return, by name, and as which function of the logits.
 OUTPUTS: dict[str, Callable[[Logits], Array]] = {
-    "labels": labels,
+    "labels": choose_labels,
     "confidence": confidence,
     "probabilities": probabilities,
     "logits": lambda logits: logits,
@@ -147,11 +141,6 @@ def check(config: Config, signature: Signature) -> None:
             f"size={size} has more than {LARGEST_WHOLE} pixels, and such images are predicted in windows. Give a smaller --size, "
             "and cut larger images into windows."
         )
-
-
-def loses_margins(model: Any) -> bool:
-    """Say whether logits are smaller than the image, as after valid convolutions."""
-    return hasattr(model, "output_size") and model.input_size(1) != 1
 
 
 def _logits(config: Config, variables: Mapping[str, Any], images: Array, size: tuple[int, int] | None) -> Array:
