@@ -7,7 +7,7 @@ context      python -m jaxseg.train --config configs/pspnet.py:context
 no-pyramid   python -m jaxseg.train --config configs/pspnet.py:no-pyramid
              What the pyramid is for, with and without it: scenes with posters, each a cut-out of the street with a car on it. The
              backbone has two narrow stages, so that without the pyramid a score sees 21 pixels; the parameters are as many.
-             Expect 65.3 mIoU with it (poster 78.5, car 64.0) and 51.0 without (46.0 and 36.9), 4 and 2.5 minutes after the
+             Expect 65.2 mIoU with it (poster 78.5, car 64.0) and 51.0 without (46.0 and 36.9), 4 and 2.5 minutes after the
              command (measured).
 camvid       python -m jaxseg.train --config configs/pspnet.py:camvid --set data.root=DIR
              CamVid at half resolution, from random weights.

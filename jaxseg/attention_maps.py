@@ -18,7 +18,8 @@ from jaxseg.data.augment import resize_image
 from jaxseg.errors import InputError
 from jaxseg.inference import Predictor
 from jaxseg.ops.normalise import Normalise
-from jaxseg.views import own_window, padded_side
+from jaxseg.views import check_image, own_window, seen_size
+from jaxseg.windows import padded_side
 
 #: Blocks shown of a deeper network, from the first to the last.
 SHOWN = 8
@@ -29,7 +30,8 @@ class AttentionMaps:
     """The attention of several blocks.
 
     Attributes:
-        image: what the network saw: the image, resized where the config does so, or the window of it around the query.
+        image: what the network saw: the image, resized where the config does so, or the window of it around the query. Where
+            the config has several scales, at scale 1.
         query: row and column in it; ``None`` for all.
         blocks: by the block's name, in their order, the share of attention that the token over each pixel gets.
     """
@@ -60,8 +62,9 @@ def attention_maps(
         shown: blocks at most, spread evenly from the first to the last.
 
     Raises:
-        InputError: for a network without attention, or a query outside the image.
+        InputError: for a network without attention, an image that cannot be segmented, or a query outside the image.
     """
+    check_image(image, predictor.config.data.num_channels)
     height, width = image.shape[:2]
     if query is not None and not (0 <= query[0] < height and 0 <= query[1] < width):
         raise InputError(
@@ -108,14 +111,13 @@ def _as_seen(
     predictor: Predictor, image: Shaped[np.ndarray, "h w c"], query: tuple[int, int] | None
 ) -> tuple[Shaped[np.ndarray, "h2 w2 c"], tuple[int, int]]:
     """Return the image, or the window around the query, as the network gets it, and the query's place there."""
-    size, channels = predictor.config.image_size, predictor.config.data.num_channels
-    if image.shape[-1] != channels:
-        raise InputError(f"The image has {image.shape[-1]} channels; this network was trained on {channels}.")
+    config, own = predictor.config, (image.shape[0], image.shape[1])
+    size = seen_size(config, own, config.scales[0] if len(config.scales) == 1 else 1.0)
     row, column = (image.shape[0] // 2, image.shape[1] // 2) if query is None else query
-    if size is not None:
-        row, column = row * size[0] // image.shape[0], column * size[1] // image.shape[1]
+    if size != own:
+        row, column = row * size[0] // own[0], column * size[1] // own[1]
         image = resize_image(image, size)
-    window = own_window(predictor.config, (image.shape[0], image.shape[1]))
+    window = own_window(config, size)
     if window is None:
         return image, (row, column)
     short = [max(side - length, 0) for side, length in zip(window, image.shape[:2])]

@@ -1,8 +1,9 @@
 """What a run is: a frozen tree of real objects, loaded from a config file and overridden from the command line."""
 
 import dataclasses
+import math
 from collections.abc import Callable, Iterable
-from typing import Any, Literal
+from typing import Any, get_args
 
 import optax
 
@@ -17,6 +18,7 @@ from jaxseg.override import children, override
 from jaxseg.parallel import Parallel
 from jaxseg.precision import dtypes, with_precision
 from jaxseg.types import VOID
+from jaxseg.windows import Blending
 
 _AT_LEAST_ONE = (
     "steps",
@@ -93,7 +95,7 @@ class Config:
     image_size: tuple[int, int] | None = None
     window: tuple[int, int] | None = None
     overlap: float = 1 / 3
-    blending: Literal["gaussian", "mean", "tile"] = "gaussian"
+    blending: Blending = "gaussian"
     scales: tuple[float, ...] = (1.0,)
     flip: bool = False
     normalise: Normalise = Normalise()
@@ -123,14 +125,16 @@ class Config:
                 raise InputError(f"{name}={getattr(self, name)} must be at least 0.")
         for name in ("crop_size", "load_size", "image_size", "window"):
             size = getattr(self, name)
-            if size is not None and min(size) < 1:
+            if size is not None and (len(size) != 2 or min(size) < 1):
                 raise InputError(f"{name}={size} must be a height and a width of at least 1.")
         if not 0.0 <= self.overlap < 1.0:
             raise InputError(
                 f"overlap={self.overlap} must lie in [0, 1): it is the share of a window that the next one sees too."
             )
-        if not self.scales or min(self.scales) <= 0:
+        if not self.scales or not all(0 < scale < math.inf for scale in self.scales):
             raise InputError(f"scales={self.scales} must be at least one factor above 0, such as (0.75, 1.0, 1.25).")
+        if self.blending not in get_args(Blending):
+            raise InputError(f"blending={self.blending!r} must be one of {', '.join(get_args(Blending))}.")
         if self.ema_decay is not None and not 0.0 <= self.ema_decay < 1.0:
             raise InputError(f"ema_decay={self.ema_decay} must lie in [0, 1), or be None.")
         if self.precision is not None:
@@ -151,8 +155,11 @@ class Config:
                 "Take --set precision=float16, which scales it, or bfloat16, which needs no scale."
             )
         if self.window is not None and hasattr(self.model, "output_size"):
-            for side in self.window:
-                self.model.output_size(side)
+            try:
+                for side in self.window:
+                    self.model.output_size(side)
+            except InputError as error:
+                raise InputError(f"window={self.window} does not fit this network. {error}") from None
         for owner in ("objective", "model"):
             undone = children(getattr(self, owner)).get("normalise", self.normalise)
             if undone != self.normalise:

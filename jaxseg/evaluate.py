@@ -47,6 +47,7 @@ def main(argv: list[str] | None = None) -> None:
             "workdir": str(args.workdir),
             "split": split,
             "crf": args.crf and str(args.crf),
+            "set": args.set,
             **json_scores(found.scores, data.class_names),
         }
         name = split if args.crf is None else f"{split}_crf"

@@ -8,7 +8,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float, Int, Integer
+from jaxtyping import Array, Float, Int, Integer, UInt8
 
 from jaxseg.config import Config
 from jaxseg.data.loading import eval_batches
@@ -22,7 +22,8 @@ from jaxseg.metrics import (
     merge_over_processes,
     score_images,
 )
-from jaxseg.types import Logits
+from jaxseg.row_blocks import Blocks, gather
+from jaxseg.types import VOID, Logits
 
 _add_to_confusion = jax.jit(ConfusionMatrix.update)
 _score_images = jax.jit(score_images, static_argnames="num_classes")
@@ -73,8 +74,8 @@ def evaluate(predictor: Predictor, examples: Sequence, *, thorough: bool = False
     for batch in _batches(config, examples):
         label = jnp.asarray(batch["label"])
         if thorough:
-            logits = jnp.asarray(predictor.logits(batch["image"]))
-            prediction = choose_labels(logits)
+            labels, calibration = _labels_and_calibration(predictor, batch, given, calibration)
+            prediction = jnp.asarray(labels)
         else:
             prediction = jnp.asarray(predictor.labels(batch["image"]))
         if given is not None:
@@ -84,15 +85,38 @@ def evaluate(predictor: Predictor, examples: Sequence, *, thorough: bool = False
         by_image.append((batch["index"], of_images))
         if thorough:
             contours = _add_to_boundary(contours, prediction, label)
-            calibration = _add_to_calibration(
-                calibration, logits if given is None else pool_logits(logits, given, classes), label
-            )
     confusion, images = merge_over_processes(confusion), ImageScores.collect(by_image, len(examples))
     scores: dict[str, Any] = {**confusion.scores(), "images": len(examples)}
     if thorough:
         scores.update(merge_over_processes(contours).scores())
         scores["calibration_error"] = merge_over_processes(calibration).scores()["calibration_error"]
     return Evaluation(scores, confusion, images, None if given is None else tuple(given.tolist()))
+
+
+def _labels_and_calibration(
+    predictor: Predictor, batch: dict[str, Any], given: Int[np.ndarray, " k"] | None, calibration: CalibrationError
+) -> tuple[UInt8[np.ndarray, "b h w"], CalibrationError]:
+    """Return the classes of a batch, and the error with its pixels added, block by block: logits may be too many to keep."""
+    images, label = batch["image"], batch["label"]
+    classes = len(predictor.config.data.class_names)
+
+    def chosen(columns: range, blocks: Blocks) -> Blocks:
+        nonlocal calibration
+        top = 0
+        for block in blocks:
+            logits = jnp.asarray(block)
+            count, rows, across = logits.shape[:3]
+            own = label[:, top : top + rows, columns.start : columns.stop]
+            beyond = [(0, side - length) for side, length in zip((count, rows, across), own.shape)]
+            own = jnp.asarray(np.pad(own, beyond, constant_values=VOID))
+            pooled = logits if given is None else pool_logits(logits, given, classes)
+            calibration = _add_to_calibration(calibration, pooled, own)
+            top += rows
+            yield choose_labels(logits)
+
+    stripes = ((columns, chosen(columns, blocks)) for columns, blocks in predictor.stripes(images))
+    labels = gather(stripes, images.shape[:3])
+    return labels, calibration
 
 
 def pool_logits(logits: Logits, given: Int[np.ndarray, " k"], classes: int) -> Float[Array, "b h w {classes}"]:

@@ -15,9 +15,9 @@ from jaxseg.config import Config
 from jaxseg.errors import InputError
 from jaxseg.models import monte_carlo
 from jaxseg.override import override
-from jaxseg.row_blocks import Blocks, average, gather
+from jaxseg.row_blocks import Blocks, average, gather, of_height
 from jaxseg.types import Logits
-from jaxseg.views import View, stripes
+from jaxseg.views import View, block_height, check_image, stripes
 
 
 @dataclasses.dataclass(frozen=True)
@@ -98,7 +98,7 @@ class Predictor:
             The class index of every pixel.
 
         Raises:
-            InputError: for an image of another number of channels.
+            InputError: for an image of another number of channels, shape or dtype.
         """
         return self.labels(image[None])[0]
 
@@ -130,21 +130,32 @@ class Predictor:
             the columns of a stripe, and its blocks, to be used up before the next stripe.
 
         Raises:
-            InputError: for images of another number of channels.
+            InputError: for images of another number of channels, shape or dtype.
         """
-        config, channels = self.config, self.config.data.num_channels
-        if images.shape[-1] != channels:
-            raise InputError(f"The image has {images.shape[-1]} channels; this network was trained on {channels}.")
+        config = self.config
+        check_image(images[0] if len(images) else images, config.data.num_channels)
         both = (False, True) if config.flip else (False,)
         views = [View(config, self.variables, scale, mirrored) for scale in config.scales for mirrored in both]
         keys = [key if key is None or len(views) == 1 else jax.random.fold_in(key, i) for i in range(len(views))]
-        whole = all(view.is_whole(images) for view in views)
-        for columns in [range(images.shape[2])] if whole else stripes(images.shape[2]):
+        if all(view.is_whole(images) for view in views):
+            yield range(images.shape[2]), _together([view.blocks(images, k) for view, k in zip(views, keys)])
+            return
+        # Those that are seen whole are computed once for all stripes.
+        whole = {i: self._gathered(view, images, keys[i]) for i, view in enumerate(views) if view.is_whole(images)}
+        height = block_height(images.shape[1])
+        for number, columns in enumerate(stripes(images.shape[2])):
+            cut = slice(columns.start, columns.stop)
+            drawn = [k if k is None or not number else jax.random.fold_in(k, number) for k in keys]
             several = [
-                view.blocks(images, k, columns) if whole or not view.is_whole(images) else view.cut(images, k, columns)
-                for view, k in zip(views, keys)
+                of_height(iter([whole[i][:, :, cut]]), height) if i in whole else view.blocks(images, drawn[i], columns)
+                for i, view in enumerate(views)
             ]
-            yield columns, several[0] if len(views) == 1 else average(several)
+            yield columns, _together(several)
+
+    def _gathered(
+        self, view: View, images: Shaped[np.ndarray, "b h w c"], key: PRNGKeyArray | None
+    ) -> Float[np.ndarray, "b h w k"]:
+        return gather([(range(images.shape[2]), view.blocks(images, key))], images.shape[:3])
 
     def sample(self, image: Shaped[np.ndarray, "h w c"], *, samples: int = 20, seed: int = 0) -> Samples:
         """Segment one image with Monte-Carlo dropout: dropout stays on, and every draw of it gives other probabilities.
@@ -181,6 +192,10 @@ class Predictor:
         return Samples(mean, squares / samples, np.maximum(entropy, 0))
 
 
+def _together(several: list[Blocks]) -> Blocks:
+    return several[0] if len(several) == 1 else average(several)
+
+
 def _probabilities(logits: Float[np.ndarray, "h w k"]) -> Float[np.ndarray, "h w k2"]:
     """Return the softmax, over the classes 0 and 1 for one logit."""
     if logits.shape[-1] == 1:
@@ -211,5 +226,7 @@ def load(
     if not file.is_file():
         raise InputError(f"{workdir} holds no run of jaxseg: there is no config.json in it. Train first, or give another folder.")
     config = override(describe.from_json(describe.read_json(file), trusted), overrides)
+    if overrides:
+        config.check()
     variables, _ = checkpoints.restore_variables(workdir, checkpoint)
     return Predictor.of_state(config, variables)

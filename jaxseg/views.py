@@ -13,10 +13,11 @@ from jaxtyping import Array, Float, PRNGKeyArray, Shaped
 from jaxseg import sharding, windows
 from jaxseg.config import Config
 from jaxseg.data.augment import resize_image
+from jaxseg.errors import InputError
 from jaxseg.models import monte_carlo
 from jaxseg.ops.normalise import Normalise
-from jaxseg.row_blocks import Blocks, Taps, gather, of_height, resample, resized
-from jaxseg.windows import SIZE_MULTIPLE
+from jaxseg.row_blocks import Blocks, Taps, of_height, resample, resized
+from jaxseg.windows import padded_side
 
 #: Pixels of the largest image that a network without ``window`` sees whole; a larger one it sees in windows.
 LARGEST_WHOLE = 2048 * 2048
@@ -76,15 +77,8 @@ class View:
         across, seen = Taps.of(size[1], own[1], size=own[1], mirrored=self.mirrored).within(columns)
         yield from resized(self._bands(images, key, seen), size[0], own[0], height=height, columns=across)
 
-    def cut(self, images: Shaped[np.ndarray, "b h w c"], key: PRNGKeyArray | None, columns: range) -> Blocks:
-        """Yield the logits of images that are seen whole in the same blocks as those of images that are not."""
-        whole = gather([(range(images.shape[2]), self.blocks(images, key))], images.shape[:3])
-        return of_height(iter([whole[:, :, columns.start : columns.stop]]), block_height(images.shape[1]))
-
     def _size(self, images: Shaped[np.ndarray, "b h w c"]) -> tuple[int, int]:
-        """Return height and width of the image as the network sees it."""
-        height, width = self.config.image_size or images.shape[1:3]
-        return max(round(height * self.scale), 1), max(round(width * self.scale), 1)
+        return seen_size(self.config, (images.shape[1], images.shape[2]), self.scale)
 
     def _whole(
         self, images: Shaped[np.ndarray, "b h w c"], own: tuple[int, int], key: PRNGKeyArray | None
@@ -131,6 +125,31 @@ class View:
         return apply(self.variables, placed, key, model=self.config.model, normalise=self.config.normalise)
 
 
+def check_image(image: Shaped[np.ndarray, "..."], channels: int) -> None:
+    """Check what is to be segmented.
+
+    Raises:
+        InputError: for another number of axes or channels, no pixels, or another dtype than uint8, uint16 and float.
+    """
+    if image.ndim != 3 or 0 in image.shape:
+        raise InputError(
+            f"The image has shape {image.shape}, and must have (height, width, channels), each at least 1. To a grey one add its "
+            "last axis: image[..., None]."
+        )
+    if image.shape[-1] != channels:
+        raise InputError(f"The image has {image.shape[-1]} channels; this network was trained on {channels}.")
+    if image.dtype not in (np.uint8, np.uint16) and image.dtype.kind != "f":
+        raise InputError(
+            f"The image holds {image.dtype}: convert it to uint8, uint16, or float in [0, 1], which say what is white."
+        )
+
+
+def seen_size(config: Config, size: tuple[int, int], scale: float) -> tuple[int, int]:
+    """Return height and width at which a network sees an image of this size at a scale."""
+    height, width = config.image_size or size
+    return max(round(height * scale), 1), max(round(width * scale), 1)
+
+
 def loses_margins(model: Any) -> bool:
     """Say whether logits are smaller than the image: the network then has ``output_size``, ``input_size`` and ``stride``."""
     return hasattr(model, "output_size") and model.input_size(1) != 1
@@ -152,15 +171,6 @@ def stripes(width: int) -> list[range]:
     """Return the columns of each stripe in which the logits of an image come that is not seen whole."""
     count = -(-width // STRIPE_COLUMNS)
     return [range(width * i // count, width * (i + 1) // count) for i in range(count)]
-
-
-def padded_side(side: int) -> int:
-    """Return to how many rows (or columns) whole images are extended, by their edge, so that few sizes are compiled.
-
-    Multiples of 32 up to 512, of 64 up to 1024 and so on: at most 8 sizes from one power of two to the next.
-    """
-    multiple = max(SIZE_MULTIPLE, (1 << (side - 1).bit_length()) // 16)
-    return side + -side % multiple
 
 
 @functools.partial(jax.jit, static_argnames=("model", "normalise"))

@@ -12,6 +12,8 @@ from typing import Any, Literal
 import numpy as np
 from jaxtyping import Float, Integer, Shaped
 
+from jaxseg.errors import InputError
+
 #: Tiled windows of networks with poolings begin at multiples of this, the largest output stride, and whole images end at one.
 SIZE_MULTIPLE = 32
 
@@ -51,6 +53,9 @@ def slide(
 
     Yields:
         bands of rows of the logits, from top to bottom.
+
+    Raises:
+        InputError: for windows that ``tile`` cannot begin at multiples of the largest stride.
     """
     height, width = images.shape[1:3]
     rows, across = (_Side.of_windows(length, side, overlap, blending) for length, side in zip((height, width), window))
@@ -105,6 +110,15 @@ def starts(length: int, window: int, overlap: float = 1 / 3, multiple: int = 1) 
     return [*range(0, length - window, step), length - window] if length > window else [0]
 
 
+def padded_side(side: int) -> int:
+    """Return to how many rows (or columns) whole images are extended, by their edge, so that few sizes are compiled.
+
+    Multiples of 32 up to 512, of 64 up to 1024 and so on: at most 8 sizes from one power of two to the next.
+    """
+    multiple = max(SIZE_MULTIPLE, (1 << (side - 1).bit_length()) // 16)
+    return side + -side % multiple
+
+
 @dataclasses.dataclass(frozen=True)
 class _Side:
     """One side of an image, and how pieces lie along it.
@@ -129,8 +143,15 @@ class _Side:
 
     @classmethod
     def of_windows(cls, length: int, window: int, overlap: float, blending: Blending) -> "_Side":
-        multiple = SIZE_MULTIPLE if blending == "tile" and window % SIZE_MULTIPLE == 0 else 1
-        covered = max(length + -length % multiple, window)
+        multiple, covered = 1, max(length, window)
+        if blending == "tile":
+            if window % SIZE_MULTIPLE or window * (1 - overlap) < SIZE_MULTIPLE:
+                raise InputError(
+                    f"A window of {window} with overlap={overlap:.3g} and blending='tile': a network with poolings follows "
+                    f"shifts by whole strides alone, so windows must be multiples of {SIZE_MULTIPLE}, and leave as much between "
+                    "their beginnings. Change window or overlap, or take blending='gaussian'."
+                )
+            multiple, covered = SIZE_MULTIPLE, max(padded_side(length), window)  # what it would see of the whole image
         begin = starts(covered, window, overlap, multiple)
         weights: list[np.ndarray] = [np.ones(window)] * len(begin)
         if blending == "gaussian":

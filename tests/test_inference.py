@@ -211,6 +211,21 @@ def test_refuses_another_number_of_channels():
         predictor().predict(image(8, 8)[..., :1])
 
 
+@pytest.mark.parametrize("window", [None, (8, 8)])
+@pytest.mark.parametrize(
+    ("wrong", "message"),
+    [
+        (np.zeros((9, 9), np.uint8), r"shape \(9, 9\), and must have \(height, width, channels\).*image\[\.\.\., None\]"),
+        (np.zeros((0, 9, 3), np.uint8), r"shape \(0, 9, 3\), and must have"),
+        (np.zeros((9, 9, 3), np.int32), "The image holds int32: convert it to uint8"),
+        (np.zeros((9, 9, 3), bool), "The image holds bool"),
+    ],
+)
+def test_refuses_what_is_no_image(wrong, message, window):
+    with pytest.raises(InputError, match=message):
+        list(predictor(window=window).stripes(wrong[None]))
+
+
 def test_evaluation_counts_every_valid_pixel_once():
     p = predictor()
     examples = []

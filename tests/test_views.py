@@ -20,7 +20,7 @@ from jaxseg.inference import Predictor
 from jaxseg.models import UNet
 from jaxseg.ops.normalise import Normalise
 from jaxseg.row_blocks import gather
-from jaxseg.views import padded_side
+from jaxseg.windows import padded_side
 
 
 class Near(nn.Module):
@@ -141,10 +141,19 @@ def test_confidence_of_one_logit_is_that_of_the_chosen_class():
     assert found.confidence.dtype == np.float32
 
 
-def test_samples_of_several_views_differ_between_views_and_draws():
-    model = UNet(num_classes=2, width=2, depth=1)
-    p = predictor(model, scales=(0.5, 1.0), flip=True)
-    found = p.sample(image(40, 40), samples=2)
+def test_views_and_stripes_draw_dropout_of_their_own(monkeypatch):
+    """The image repeats itself, so that with one key for all its two stripes, and its two views, would be the same."""
+    p = predictor(UNet(num_classes=2, width=2, depth=1), window=(64, 64), overlap=0.0)
+    picture = np.tile(image(64, 64), (1, 2, 1))
+    key = jax.random.key(1)
+    drawn = p.logits(picture[None], key)[0]
+    monkeypatch.setattr(views, "STRIPE_COLUMNS", 64)
+    striped = p.logits(picture[None], key)[0]
+    assert np.abs(striped[:, :64] - striped[:, 64:]).max() > 1e-3
+    assert np.abs(drawn[:, :64] - drawn[:, 64:]).max() > 1e-3
+    both = changed(p, scales=(1.0, 1.0)).logits(picture[None], key)[0]  # twice the same view
+    assert np.abs(softmax(both, axis=-1) - softmax(striped, axis=-1)).max() > 1e-3
+    found = changed(p, scales=(0.5, 1.0), flip=True).sample(image(40, 40), samples=2)
     assert found.variance.max() > 0
     np.testing.assert_allclose(found.probabilities.sum(-1), 1, atol=1e-5)
 
@@ -209,6 +218,14 @@ def test_bad_settings_are_named():
         changed(NEAR, scales=(1.0, 0.0))
     with pytest.raises(InputError, match=r"scales=\(\) must be at least one"):
         changed(NEAR, scales=())
+    for scales in ((float("nan"),), (float("inf"), 1.0)):
+        with pytest.raises(InputError, match="must be at least one factor above 0"):
+            changed(NEAR, scales=scales)
+    for typed in ({"window": (64,)}, {"blending": "foo"}):  # by the type checker of the tests even before
+        with pytest.raises((InputError, TypeError)):
+            changed(NEAR, **typed)
+    with pytest.raises(InputError, match=r"window=\(65, 65\) does not fit this network"):
+        changed(predictor(VALID), window=(65, 65)).config.check()
     with pytest.raises(InputError, match=r"overlap=1.0 must lie in \[0, 1\)"):
         changed(NEAR, overlap=1.0)
     with pytest.raises(InputError, match=r"blending"):

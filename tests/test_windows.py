@@ -3,6 +3,7 @@ import itertools
 import numpy as np
 import pytest
 
+from jaxseg.errors import InputError
 from jaxseg.windows import slide, starts, tile
 
 
@@ -71,8 +72,14 @@ def test_the_network_gets_as_many_pieces_each_time_and_counts_its_calls():
 
 
 @pytest.mark.parametrize("size", [(5, 5), (8, 9), (17, 30), (1, 4), (64, 100), (130, 33)])
-@pytest.mark.parametrize("blending", ["gaussian", "mean", "tile"])
-@pytest.mark.parametrize(("window", "overlap"), [((8, 6), 1 / 3), ((32, 64), 0.5), ((3, 3), 0.9)])
+@pytest.mark.parametrize(
+    ("blending", "window", "overlap"),
+    [
+        *(("gaussian", *sides) for sides in [((8, 6), 1 / 3), ((64, 96), 0.5), ((3, 3), 0.9)]),
+        *(("mean", *sides) for sides in [((8, 6), 0.0), ((3, 3), 0.9)]),
+        *(("tile", *sides) for sides in [((64, 96), 0.5), ((32, 64), 0.0)]),
+    ],
+)
 def test_windows_put_every_pixel_in_its_place(size, blending, window, overlap):
     """A network that says what it sees: all windows agree, so that their blend is the image, whatever the weights."""
     images = np.random.default_rng(0).random((2, *size, 3)).astype(np.float32)
@@ -83,13 +90,13 @@ def test_windows_put_every_pixel_in_its_place(size, blending, window, overlap):
 def windows_of(length, side, blending, overlap=0.5):
     """The share that each window has in every pixel of a row: the network tells windows apart by the pixel they begin at."""
     images = np.arange(length, dtype=np.float32).reshape(1, 1, length, 1)
-    begins = starts(length, side, overlap)
+    begins = starts(length, side, overlap, 32 if blending == "tile" else 1)
 
     def network(pieces, call):
         number = [begins.index(int(piece[0, 0, 0])) for piece in pieces]
-        return np.broadcast_to(np.eye(len(begins))[number][:, None, None], (len(pieces), 1, side, len(begins)))
+        return np.broadcast_to(np.eye(len(begins))[number][:, None, None], (len(pieces), 64, side, len(begins)))
 
-    return joined(slide(images, network, window=(1, side), at_once=1, overlap=overlap, blending=blending))[0, 0].T
+    return joined(slide(images, network, window=(64, side), at_once=1, overlap=overlap, blending=blending))[0, 0].T
 
 
 def test_the_mean_counts_windows():
@@ -108,10 +115,17 @@ def test_a_gaussian_has_an_eighth_of_the_side_and_prefers_the_nearer_centre():
 
 
 def test_tiled_windows_give_their_inner_part_alone():
-    first, second, third = windows_of(16, 8, "tile")
-    assert first.tolist() == [1] * 6 + [0] * 10
-    assert second.tolist() == [0] * 6 + [1] * 4 + [0] * 6
-    assert third.tolist() == [0] * 10 + [1] * 6
+    first, second, third = windows_of(128, 64, "tile")
+    assert first.tolist() == [1] * 48 + [0] * 80
+    assert second.tolist() == [0] * 48 + [1] * 32 + [0] * 48
+    assert third.tolist() == [0] * 80 + [1] * 48
+
+
+@pytest.mark.parametrize(("window", "overlap"), [((100, 96), 0.5), ((96, 90), 0.5), ((32, 32), 0.5), ((64, 64), 0.6)])
+def test_tiled_windows_that_cannot_keep_to_the_stride_are_refused(window, overlap):
+    images = np.zeros((1, 200, 200, 1), np.float32)
+    with pytest.raises(InputError, match=r"windows must be multiples of 32, and leave as much between their beginnings"):
+        slide(images, lambda x, _: x, window=window, at_once=1, overlap=overlap, blending="tile")
 
 
 def test_tiled_windows_keep_to_the_largest_stride():

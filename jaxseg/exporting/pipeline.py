@@ -13,8 +13,8 @@ from jaxseg.config import Config
 from jaxseg.errors import InputError
 from jaxseg.inference import Predictor, choose_labels
 from jaxseg.types import Logits
-from jaxseg.views import LARGEST_WHOLE, loses_margins, padded_side
-from jaxseg.windows import SIZE_MULTIPLE
+from jaxseg.views import LARGEST_WHOLE, loses_margins
+from jaxseg.windows import SIZE_MULTIPLE, padded_side
 
 #: Dtypes of stored pixel values, and what they hold.
 DTYPES = {"uint8": "0 to 255", "uint16": "0 to 65535", "float32": "0 to 1"}
