@@ -43,9 +43,9 @@ def batches(signature: Signature, stored: Sequence[np.ndarray] = ()) -> list[Sha
         signature: of the artifact.
         stored: images of any size, resized to what it takes; street scenes are drawn where they are too few.
     """
-    counts = [1, IMAGES] if signature.batch is None else [signature.batch]
+    counts = [1, IMAGES] if signature.batch is None else [signature.batch] * (2 if signature.size is None else 1)
     sizes = [(2 * SIZE_MULTIPLE, 3 * SIZE_MULTIPLE), (4 * SIZE_MULTIPLE, 4 * SIZE_MULTIPLE)] if signature.size is None else []
-    sizes = sizes[: len(counts)] or [signature.size or (1, 1)] * len(counts)
+    sizes = sizes or [signature.size or (1, 1)] * len(counts)
     made = []
     for count, size in zip(counts, sizes, strict=True):
         some = [*stored[:count], *(_drawn(n, size, signature.channels) for n in range(len(stored), count))]
@@ -98,6 +98,8 @@ def difference(name: str, got: np.ndarray, logits: np.ndarray) -> float:
     own choice: 0 where the classes are the same, and small where two classes are all but equally probable.
     """
     pair = logits if logits.shape[-1] > 1 else np.concatenate([np.zeros_like(logits), logits], axis=-1)
+    if not np.isfinite(pair).all():  # compared with nothing, no output could differ from it
+        return float("inf")
     expected = scipy.special.softmax(pair.astype(np.float64), axis=-1)
     best = expected.max(axis=-1)
     if name == "labels":

@@ -19,6 +19,12 @@ def test_labels_differ_by_the_probability_that_is_lost():
     assert difference("labels", np.array([[[0, 3]]], np.uint8), LOGITS) == 1  # no such class
 
 
+@pytest.mark.parametrize("name", ["labels", "confidence", "probabilities", "logits"])
+def test_nothing_agrees_with_logits_that_are_not_finite(name):
+    got = np.zeros(LOGITS.shape if name in ("probabilities", "logits") else LOGITS.shape[:3], np.uint8)
+    assert difference(name, got, np.full_like(LOGITS, np.nan)) == np.inf
+
+
 def test_the_rest_differs_by_the_largest_difference():
     probabilities = np.exp(LOGITS)
     assert difference("probabilities", probabilities, LOGITS) == pytest.approx(0, abs=1e-6)
@@ -46,6 +52,9 @@ def test_any_size_is_tried_with_two():
     sizes = [batch.shape[1:3] for batch in batches(Signature(None, 3))]
     assert len(set(sizes)) == 2
     assert all(side % 32 == 0 for size in sizes for side in size)
+    fixed = [batch.shape for batch in batches(Signature(None, 3, batch=2))]
+    assert [shape[0] for shape in fixed] == [2, 2]
+    assert len({shape[1:3] for shape in fixed}) == 2
 
 
 def test_stored_images_come_first_resized_and_cast():
