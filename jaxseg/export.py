@@ -15,7 +15,7 @@ An ONNX artifact (``--format onnx``; made by jax2onnx: ``pip install 'jaxseg[onn
     session = onnxruntime.InferenceSession("model.onnx")
     labels, confidence = session.run(["labels", "confidence"], {"images": images})
 
-Both are data: programs of array operations, which can compute, and nothing else.
+Both hold a program of array operations and its constants: no Python object, and no operation of jaxseg's own.
 
 Before the file is kept it is read by a process of its own in which jaxseg cannot be imported, and compared with the predictor on
 images of the run's data, or drawn ones: 1e-4 is allowed.
@@ -24,7 +24,7 @@ images of the run's data, or drawn ones: 1e-4 is allowed.
 import argparse
 import contextlib
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -36,7 +36,7 @@ from jaxseg.errors import InputError
 from jaxseg.exporting import comparison, description
 from jaxseg.exporting.onnx import OPSET, to_onnx
 from jaxseg.exporting.pipeline import DTYPES, OUTPUTS, SIZE_MULTIPLE, Signature, default_size, pipeline
-from jaxseg.exporting.stablehlo import KNOWN_PLATFORMS, PLATFORMS, platform_of, to_stablehlo
+from jaxseg.exporting.stablehlo import KNOWN_PLATFORMS, PLATFORMS, to_stablehlo
 from jaxseg.inference import Predictor, load
 from jaxseg.precision import dtypes
 
@@ -90,6 +90,8 @@ def parse_size(words: Sequence[str]) -> tuple[int, int] | None:
 def main(argv: list[str] | None = None) -> None:
     """Run the command line."""
     args = command_line().parse_args(argv)
+    # Lowering needs no device of a platform, and what is compared must round alike: an accelerator would be in the way.
+    jax.config.update("jax_platforms", "cpu")
     with console.reporting_errors():
         console.use_compilation_cache()
         output = args.output or args.workdir / "export" / f"model.{args.format}"
@@ -116,21 +118,28 @@ def _check_flags(args: argparse.Namespace, output: Path) -> None:
         raise InputError(f"--output {output} must end in .{args.format}, as the format does.")
     if args.format == "onnx" and args.platforms:
         raise InputError("--platforms is for StableHLO; ONNX has none: its runtimes choose. Leave it out.")
-    here = platform_of(jax.devices()[0])
-    if args.format == "stablehlo" and here not in (args.platforms or PLATFORMS):
+    if args.format == "stablehlo" and "cpu" not in (args.platforms or PLATFORMS):
         raise InputError(
-            f"--platforms {' '.join(args.platforms or PLATFORMS)}: an artifact is compared with the predictor before it is kept, "
-            f"and this machine has {here}. Add {here} to --platforms."
+            f"--platforms {' '.join(args.platforms)}: an artifact is compared with the predictor before it is kept, on the CPU. "
+            "Add cpu to --platforms."
         )
+    if output.is_dir():
+        raise InputError(f"--output {output} is a folder: name a file in it.")
+    with _writing(output):
+        output.parent.mkdir(parents=True, exist_ok=True)
+        draft = _draft(output)
+        draft.touch()
+        draft.unlink()
 
 
 def _export(predictor: Predictor, signature: Signature, args: argparse.Namespace, step: int) -> tuple[bytes, dict[str, Any]]:
     function = pipeline(predictor, signature)
+    if half := sorted({"float16", "bfloat16"} & set(dtypes(predictor.config.model))):
+        raise InputError(
+            f"The network computes in {' and '.join(half)}, which rounds differently in each program, so that none could be "
+            "compared with it. Its parameters are float32: add --set precision=float32."
+        )
     if args.format == "onnx":
-        if half := sorted({"float16", "bfloat16"} & set(dtypes(predictor.config.model))):
-            raise InputError(
-                f"The network computes in {' and '.join(half)}, and ONNX is made in float32: --set precision=float32."
-            )
         facts = description.describe(predictor.config, signature, step=step, format="onnx", opset=OPSET)
         return to_onnx(function, signature, facts), facts
     platforms = args.platforms or list(PLATFORMS)
@@ -147,20 +156,34 @@ def publish(output: Path, content: bytes, facts: dict[str, Any], predictor: Pred
     Raises:
         InputError: where it does not agree, or the folder cannot be written.
     """
-    draft = output.with_name(f".{os.getpid()}-{output.name}")
+    draft = _draft(output)
     try:
-        output.parent.mkdir(parents=True, exist_ok=True)
-        draft.write_bytes(content)
-        compared = dict(comparison.compare(draft, predictor, batches))
-        os.replace(draft, output)
-    except OSError as error:
-        raise InputError(f"{output.parent} cannot be written ({error.strerror}). Give another --output FILE.") from error
+        with _writing(output):
+            output.parent.mkdir(parents=True, exist_ok=True)
+            draft.write_bytes(content)
+        compared = dict(comparison.compare(draft, predictor, batches, tuple(facts["outputs"])))
+        sums = {"file": output.name, "bytes": len(content), "sha256": description.checksum(content)}
+        described = description.write_description(draft, {**sums, **facts, "compared": compared})
+        with _writing(output):  # both are whole by now
+            os.replace(described, output.with_name(f"{output.name}.json"))
+            os.replace(draft, output)
     finally:
-        with contextlib.suppress(OSError):
-            draft.unlink()
-    sums = {"file": output.name, "bytes": len(content), "sha256": description.checksum(content)}
-    description.write_description(output, {**sums, **facts, "compared": compared})
+        for left in (draft, draft.with_name(f"{draft.name}.json")):
+            with contextlib.suppress(OSError):
+                left.unlink()
     return compared
+
+
+def _draft(output: Path) -> Path:
+    return output.with_name(f".{os.getpid()}-{output.name}")
+
+
+@contextlib.contextmanager
+def _writing(output: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise InputError(f"{output} cannot be written ({error.strerror}). Give another --output FILE.") from error
 
 
 def _summary(output: Path, content: bytes, facts: dict[str, Any], compared: dict[str, Any]) -> list[str]:
@@ -175,7 +198,7 @@ def _summary(output: Path, content: bytes, facts: dict[str, Any], compared: dict
         lines.append(f"returns      {name} ({', '.join(map(str, fact['shape']))}) {fact['dtype']}, differs by {found:.1e}")
     return [
         *lines,
-        f"compared     {compared['images']} images, in a process without jaxseg; {compared['tolerance']:.0e} is allowed",
+        f"compared     on {compared['images']} images, in a process without jaxseg; {compared['tolerance']:.0e} is allowed",
     ]
 
 

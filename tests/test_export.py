@@ -80,7 +80,7 @@ def test_an_artifact_says_what_the_predictor_says_without_jaxseg(run, capsys):
     said = " ".join(capsys.readouterr().out.split())
     assert "takes images (batch, 16, 16, 3) uint8 returns labels (batch, 16, 16) uint8, differs by" in said
     assert "returns confidence (batch, 16, 16) float32, differs by" in said
-    assert "compared 4 images, in a process without jaxseg; 1e-04 is allowed" in said
+    assert "compared on 4 images, in a process without jaxseg; 1e-04 is allowed" in said
     folder = run / "export"
     assert sorted(p.name for p in folder.iterdir()) == ["model.stablehlo", "model.stablehlo.json"]
 
@@ -139,15 +139,39 @@ def test_what_differs_is_not_kept_and_replaces_nothing(run, tmp_path):
     with pytest.raises(
         InputError, match=r"its confidence differ from the predictor's by .*e-04, above 1e-04, and it was not kept"
     ):
-        export.publish(output, wrong, {}, predictor, comparison.batches(signature))
+        export.publish(output, wrong, {"outputs": {"labels": {}, "confidence": {}}}, predictor, comparison.batches(signature))
     assert [p.name for p in tmp_path.iterdir()] == ["net.stablehlo"]
     assert output.read_bytes() == b"what was there"
+
+
+def test_what_returns_something_else_is_not_kept(run, tmp_path):
+    predictor, signature = jaxseg.load(run), Signature((16, 16), 3)
+    content = to_stablehlo(lambda images: {"labels": pipeline(predictor, signature)(images)["labels"]}, signature)
+    facts = {"outputs": {"labels": {}, "confidence": {}}}
+    with pytest.raises(InputError, match=r"returns \['labels'\] for \['confidence', 'labels'\], and it was not kept"):
+        export.publish(tmp_path / "net.stablehlo", content, facts, predictor, comparison.batches(signature))
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_description_that_cannot_be_written_leaves_what_was_there(run, tmp_path, capsys):
+    output = tmp_path / "net.stablehlo"
+    output.write_bytes(b"what was there")
+    (tmp_path / "net.stablehlo.json").mkdir()
+    said = fails(["--workdir", run, "--output", output, "--batch", "1", "--size", "16", "16"], capsys)
+    assert "cannot be written" in said
+    assert output.read_bytes() == b"what was there"
+    assert "is a folder" in fails(["--workdir", run, "--output", _folder(tmp_path / "a.stablehlo")], capsys)
+
+
+def _folder(path):
+    path.mkdir()
+    return path
 
 
 def test_what_cannot_be_run_is_not_kept(run, tmp_path):
     predictor, output = jaxseg.load(run), tmp_path / "net.stablehlo"
     with pytest.raises(InputError, match="cannot be run in a process of its own, and was not kept"):
-        export.publish(output, b"no program", {}, predictor, comparison.batches(Signature((16, 16), 3)))
+        export.publish(output, b"no program", {"outputs": {}}, predictor, comparison.batches(Signature((16, 16), 3)))
     assert list(tmp_path.iterdir()) == []
 
 
@@ -158,10 +182,11 @@ def test_what_cannot_be_run_is_not_kept(run, tmp_path):
         (["--size", "0", "8"], "size=(0, 8) must be a height and a width of at least 1."),
         (["--batch", "0"], "batch=0 must be at least 1"),
         (["--output", "net.onnx"], "--output net.onnx must end in .stablehlo, as the format does."),
-        (["--platforms", "tpu"], "and this machine has cpu. Add cpu to --platforms."),
+        (["--platforms", "tpu"], "on the CPU. Add cpu to --platforms."),
         (["--format", "onnx", "--platforms", "cpu"], "--platforms is for StableHLO; ONNX has none"),
         (["--format", "onnx", "--size", "any"], "ONNX is made for one size: give --size HEIGHT WIDTH"),
-        (["--format", "onnx", "--set", "precision=bfloat16"], "computes in bfloat16, and ONNX is made in float32"),
+        (["--format", "onnx", "--set", "precision=bfloat16"], "computes in bfloat16, which rounds differently"),
+        (["--set", "precision=float16"], "add --set precision=float32"),
         (["--set", "flip=True"], "--set flip=False"),
         (["--set", "image_size=(8,8)", "--size", "9", "8"], "this run resizes every image to (8, 8)"),
         (["--checkpoint", "99"], "99"),

@@ -81,7 +81,9 @@ def run_alone(artifact: Path, given: Sequence[np.ndarray]) -> list[dict[str, np.
         np.savez(inputs, *given)
         # Without -P Python would look for its own modules in the script's folder first.
         command = [sys.executable, "-P", str(Path(reader.__file__).resolve()), str(artifact), str(inputs), str(outputs)]
-        done = subprocess.run(command, capture_output=True, text=True, env=os.environ | {"TF_CPP_MIN_LOG_LEVEL": "2"})
+        done = subprocess.run(
+            command, capture_output=True, text=True, env=os.environ | {"TF_CPP_MIN_LOG_LEVEL": "2", "JAX_PLATFORMS": "cpu"}
+        )
         if done.returncode:
             last = "\n".join(done.stderr.strip().splitlines()[-5:])
             raise InputError(f"The artifact was made, but cannot be run in a process of its own, and was not kept:\n{last}")
@@ -102,6 +104,9 @@ def difference(name: str, got: np.ndarray, logits: np.ndarray) -> float:
         return float("inf")
     expected = scipy.special.softmax(pair.astype(np.float64), axis=-1)
     best = expected.max(axis=-1)
+    shapes = {"labels": best.shape, "confidence": best.shape, "probabilities": expected.shape, "logits": logits.shape}
+    if got.shape != shapes[name]:
+        return float("inf")
     if name == "labels":
         chosen = np.take_along_axis(expected, np.minimum(got, expected.shape[-1] - 1)[..., None].astype(np.int64), axis=-1)
         return float(np.max(best - chosen[..., 0])) if got.max() < expected.shape[-1] else 1.0
@@ -111,30 +116,32 @@ def difference(name: str, got: np.ndarray, logits: np.ndarray) -> float:
     return float(found) if np.isfinite(found) else float("inf")
 
 
-def compare(artifact: Path, predictor: Predictor, given: Sequence[np.ndarray]) -> Mapping[str, Any]:
+def compare(artifact: Path, predictor: Predictor, given: Sequence[np.ndarray], outputs: Sequence[str]) -> Mapping[str, Any]:
     """Run an artifact in a process of its own, and compare it with the predictor.
 
     Args:
         artifact: ``*.stablehlo`` or ``*.onnx``.
         predictor: that it was made of.
         given: batches of images.
+        outputs: what it must return, and nothing else.
 
     Returns:
         ``images``, how many were compared; ``differences``, the largest of each output, see :func:`difference`; ``tolerance``.
 
     Raises:
-        InputError: where one of them is above :data:`TOLERANCE`.
+        InputError: where one of them is above :data:`TOLERANCE`, or the artifact returns other arrays.
     """
     found: dict[str, float] = {}
     for batch, result in zip(given, run_alone(artifact, given), strict=True):
         logits = predictor.logits(batch)
+        if set(result) != set(outputs):
+            raise InputError(f"The artifact was made, but returns {sorted(result)} for {sorted(outputs)}, and it was not kept.")
         for name, value in result.items():
             found[name] = max(found.get(name, 0.0), difference(name, value, logits))
     worst = max(found, key=lambda name: found[name])
     if found[worst] > TOLERANCE:
         raise InputError(
             f"The artifact was made, but its {worst} differ from the predictor's by {found[worst]:.1e}, above {TOLERANCE:.0e}, "
-            "and it was not kept. A network that computes in half precision rounds differently in each program: add "
-            "--set precision=float32."
+            "and it was not kept. Try another --format, or --size and --batch that are given."
         )
     return {"images": sum(map(len, given)), "differences": found, "tolerance": TOLERANCE}

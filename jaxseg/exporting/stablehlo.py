@@ -6,7 +6,6 @@ running it can neither open a file nor a connection, only compute. JAX reads fil
 """
 
 from collections.abc import Callable, Sequence
-from typing import Any
 
 import jax
 import jax.export
@@ -53,11 +52,3 @@ def to_stablehlo(
             f"size ({reason}). Give --size HEIGHT WIDTH, once for each size that you need."
         ) from error
     return bytes(exported.serialize())
-
-
-def platform_of(device: Any) -> str:
-    """Return the name under which ``jax.export`` knows a device's platform."""
-    name = str(device.platform)
-    if name != "gpu":
-        return name
-    return "rocm" if "rocm" in str(getattr(device.client, "platform_version", "")) else "cuda"

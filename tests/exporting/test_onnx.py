@@ -48,7 +48,7 @@ def test_a_model_for_any_batch_says_what_the_predictor_says(model, tmp_path):
     content = onnx.to_onnx(pipeline(p, signature), signature, {"classes": ["a", "b", "c"]})
     path = tmp_path / "model.onnx"
     path.write_bytes(content)
-    compared = comparison.compare(path, p, comparison.batches(signature))
+    compared = comparison.compare(path, p, comparison.batches(signature), signature.outputs)
     assert compared["images"] == 4
     assert set(compared["differences"]) == {"labels", "confidence", "logits"}
     loaded = session(content)
