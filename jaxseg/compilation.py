@@ -174,7 +174,5 @@ def _quick_compilation(mesh: Mesh) -> dict[str, int]:
 
     On a CPU its random numbers take LLVM longer than the network takes it: those of U-Net of depth 3 compile in 17 seconds of a
     core, and at level 1 in 3.4, to the same bits (at level 0 to others).
-    Those of the truncated normal distribution, which kernels have, are the same in general; those of the whole normal one may
-    differ in the last bit.
     """
     return {"xla_backend_optimization_level": 1} if mesh.devices.flat[0].platform == "cpu" else {}
