@@ -63,7 +63,8 @@ def command_line() -> argparse.ArgumentParser:
     parser.add_argument(
         "--share",
         action="store_true",
-        help="also serve at a public address, through Gradio's tunnel; whoever knows it can use it",
+        help="also serve at a public address, through Gradio's tunnel, a program that the first --share downloads from Hugging "
+        "Face; whoever knows the address can use it",
     )
     parser.add_argument(
         "--examples", type=int, default=4, metavar="N", help="validation images of the run's data to offer; default: %(default)s"
@@ -160,6 +161,9 @@ def serve(page: Any, folder: Path, *, host: str, port: int, share: bool, max_byt
         port: to listen at.
         share: whether to open a tunnel to a public address.
         max_bytes: that an upload may have.
+
+    Raises:
+        InputError: if there is no public address where one is asked for.
     """
     gradio: Any = importlib.import_module("gradio")
     middleware: Any = importlib.import_module("starlette.middleware").Middleware
@@ -168,7 +172,7 @@ def serve(page: Any, folder: Path, *, host: str, port: int, share: bool, max_byt
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: stopped.set())
     _, address, public = page.launch(
-        server_name=host,
+        server_name=f"[{host}]" if ":" in host else host,  # as addresses of the web write IPv6
         server_port=port,
         share=share,
         max_file_size=max_bytes,
@@ -186,6 +190,12 @@ def serve(page: Any, folder: Path, *, host: str, port: int, share: bool, max_byt
         enable_monitoring=False,
         state_session_capacity=64,
     )
+    if share and not public:
+        page.close(verbose=False)
+        raise InputError(
+            "No public address could be had from Gradio for --share: its tunnel or the download of its program was not "
+            "reached. Check the connection, or leave --share out and give --host 0.0.0.0 to serve this network."
+        )
     for where in (address, *([public] if public else [])):
         console.results.print(f"demo         {where}  (Ctrl-C ends it)")
     while not stopped.wait(60):

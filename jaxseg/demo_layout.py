@@ -13,6 +13,9 @@ from jaxseg.data.limits import max_pixels
 from jaxseg.demo_settings import CRF_FIELDS, OFF, SCALES
 from jaxseg.visualize import to_rgb
 
+#: Of the classes over the image, at first and where its field is empty.
+OPACITY = 0.5
+
 
 def sources(examples: Sequence[np.ndarray], max_bytes: int) -> dict[str, Any]:
     """Lay out where images come from: the disk, and the run's own examples."""
@@ -66,7 +69,6 @@ def settings(config: Config) -> dict[str, Any]:
                 minimum=low,
                 maximum=high,
                 step=1 if name == "iterations" else 0.5,
-                precision=0 if name == "iterations" else None,
                 min_width=110,
                 elem_id=f"crf-{name}",
             )
@@ -93,7 +95,10 @@ def results() -> dict[str, Any]:
         buttons=["download", "fullscreen"],
         elem_id="overlay",
     )
-    opacity = gr.Slider(0, 1, 0.5, step=0.05, label="Opacity of the classes", elem_id="opacity")
+    opacity = gr.Slider(0, 1, OPACITY, step=0.05, label="Opacity of the classes", elem_id="opacity")
+    in_range = opacity.preprocess
+    # Gradio's own fails for a field that was emptied. A subclass would make Gradio write a file of types beside this module.
+    opacity.preprocess = lambda value: None if value is None else in_range(value)
     with gr.Row():
         mask = gr.DownloadButton("Mask (PNG of class indices)", interactive=False, elem_id="mask")
         picture = gr.DownloadButton("Picture with legend", interactive=False, elem_id="picture")

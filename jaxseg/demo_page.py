@@ -160,10 +160,14 @@ class Page:
         classes = len(config.predicted_names)
         return demo_results.show(name, image, found.labels, found.confidence, num_classes=classes, seconds=seconds), mask
 
-    def paint(self, shown: Shown | None, opacity: float) -> tuple[Any, Any]:
-        """Return the overlay, and the file with its legend to download; ``None`` where nothing is segmented."""
+    def paint(self, shown: Shown | None, opacity: float | None) -> tuple[Any, Any]:
+        """Return the overlay, and the file with its legend to download; ``None`` where nothing is segmented.
+
+        Where the field of the opacity is empty, it is what it was at first.
+        """
         if shown is None:
             return None, gr.DownloadButton(value=None, interactive=False)
+        opacity = layout.OPACITY if opacity is None else opacity
         names, palette = self.predictor.config.predicted_names, self.predictor.config.predicted_palette
         picture = demo_results.overlay(shown, palette, opacity)
         path = demo_results.save_overlay(self._new_folder(), picture, shown, names, palette)

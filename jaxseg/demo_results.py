@@ -2,6 +2,7 @@
 
 import dataclasses
 import html
+import re
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -16,6 +17,15 @@ from jaxseg.visualize.pictures import Colour
 
 #: What may be uploaded, by the end of its name; what the file really is, its content tells.
 SUFFIXES = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp", ".webp", ".gif")
+
+#: Where the remedy begins in what :mod:`jaxseg.data.decode` says.
+_REMEDY = re.compile(
+    r"(?<=\. )(If the file is genuine|Restore the|Remove it|Save (it|the)|Set (the|num_channels)|Run `pip|Split it|Replace them|"
+    r"If it is genuine|Check that)\b"
+)
+
+#: What it says of images that are too large.
+_TOO_LARGE = re.compile(r"more than|is too large|is larger than|decompression bomb")
 
 #: Longest side, in pixels, of what the page shows, and up to which smaller pictures are enlarged, by whole factors.
 LARGEST, ENLARGED = 1280, 768
@@ -51,14 +61,33 @@ def read_upload(path: str | Path, num_channels: int) -> Shaped[np.ndarray, "h w 
 
     Raises:
         InputError: for another suffix than :data:`SUFFIXES`, a file that has been deleted meanwhile, or whatever
-            :func:`jaxseg.data.decode.decode_image` refuses; it says the file's name, never its folder.
+            :func:`jaxseg.data.decode.decode_image` refuses; it says the file's name, never its folder, and what a visitor of the
+            page can do, who has neither the data set nor the command.
     """
     path = Path(path)
     if path.suffix.lower() not in SUFFIXES:
         raise InputError(f"{path.name} is no image by its name. Upload one that ends in {', '.join(SUFFIXES)}.")
     if not path.is_file():
         raise InputError(f"{path.name} is no longer here: uploads are deleted after a while. Upload it again.")
-    return decode_image(path, num_channels=num_channels, name=path.name)
+    try:
+        return decode_image(path, num_channels=num_channels, name=path.name)
+    except InputError as error:
+        raise InputError(path.name + _for_visitors(str(error).removeprefix(path.name), num_channels)) from None
+
+
+def _for_visitors(refused: str, num_channels: int) -> str:
+    """Replace the remedy in what is said of a refused file, for it is for those who train."""
+    found = _REMEDY.search(refused)
+    said = refused[: found.start()] if found else f"{refused} "
+    if "num_channels is" in said:
+        said, remedy = said.replace("num_channels is", "the network takes"), f"Upload an image of {num_channels} channels."
+    elif _TOO_LARGE.search(said):
+        remedy = "Upload a smaller image."
+    elif "not an image that" in said or "cannot be decompressed" in said:
+        remedy = "Upload it as PNG or JPEG, or upload another image."
+    else:
+        remedy = "Upload another image, or this one saved again."
+    return said + remedy
 
 
 def show(

@@ -71,12 +71,12 @@ def check_work(name: str, size: tuple[int, int], settings: Settings) -> None:
     if largest > 1 and pixels * largest**2 > max_pixels():
         raise InputError(
             f"{name} has {pixels:,} pixels, which the scale {largest:g} makes {int(pixels * largest**2):,}, more than the limit "
-            f"of {max_pixels():,}. Choose smaller scales, or take a smaller image."
+            f"of {max_pixels():,}. Choose smaller scales, or upload a smaller image."
         )
     if settings.parameters is not None and pixels > CRF_PIXELS:
         raise InputError(
-            f"{name} has {pixels:,} pixels, and the page's CRF takes {CRF_PIXELS:,} at most. Switch the CRF off, take a smaller "
-            "image, or refine this one by python -m jaxseg.predict --crf."
+            f"{name} has {pixels:,} pixels, and the page's CRF takes {CRF_PIXELS:,} at most. Switch the CRF off, or "
+            "upload a smaller image."
         )
 
 
@@ -84,14 +84,19 @@ def chosen(given: Sequence[Any]) -> Settings:
     """Return the settings that the fields of :func:`settings` hold, in their order.
 
     Raises:
-        InputError: for an empty one, or numbers that no CRF can have.
+        InputError: for an empty one, no scale, or numbers that no CRF can have.
     """
     scales, flip, preset, *fields = given
+    if not scales:
+        raise InputError("No scale is chosen, and the image is segmented at each one that is. Choose at least one scale.")
     parameters = None
     if preset != OFF:
         values = dict(zip((*CRF_FIELDS, "normalisation"), fields))
         for name, value in values.items():
             if value is None:
                 raise InputError(f"{name} of the CRF is empty: give a number, or choose the set of parameters again.")
-        parameters = crf.Parameters(**values)
+        count = values["iterations"]
+        if not float(count).is_integer():
+            raise InputError(f"iterations of the CRF is {count:g}: give a whole number, for each is one round of mean field.")
+        parameters = crf.Parameters(**{**values, "iterations": int(count)})
     return Settings(tuple(sorted(scales)), flip, parameters)

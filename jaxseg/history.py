@@ -5,12 +5,17 @@
 
 ``step`` and ``seconds``, the time that the run has taken until then, are in every line. What belongs to training has a plain
 name, what belongs to a split has that of the split before it. A number that is not finite is ``null``.
+
+A run that goes on after a kill drops the lines of the steps that were lost, for they come again; the seconds that those took are
+not counted.
 """
 
 import json
 import math
 import os
+import sys
 import time
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -60,12 +65,12 @@ def read_history(workdir: str | Path) -> dict[str, Curve]:
     for number, line in enumerate(lines, start=1):
         entry = _parse(line)
         if entry is None:
-            if number < len(lines):
+            if number < len(lines) and line.strip():
                 raise InputError(
                     f"Line {number} of {path} is damaged ({line[:60]!r}): a JSON object with a whole number as step is needed. "
                     "Delete that line, or bring the file back from a copy."
                 )
-            continue  # the end of the file, or a line that is being written, or that a kill cut off
+            continue  # an empty line, or one that is being written, or that a kill cut off
         for name, value in entry.items():
             if name != "step":
                 found.setdefault(name, []).append((entry["step"], math.nan if value is None else value))
@@ -87,9 +92,13 @@ class History:
         _rewrite(self._path, kept)
         self._file = self._path.open("ab", buffering=0)
 
+    def holds(self, step: int, names: Iterable[str]) -> bool:
+        """Say whether an earlier start has written one of these scalars, of the step from which this one goes on."""
+        return step == self._start and not self._written.isdisjoint({*names} - {"step", "seconds"})
+
     def add(self, step: int, values: dict[str, float]) -> None:
-        """Write a line, at once; what is there of the step from which the run went on is not written again."""
-        if step == self._start and not self._written.isdisjoint({*values} - {"step", "seconds"}):
+        """Write a line, at once, unless the file :meth:`holds` it."""
+        if self.holds(step, values):
             return
         seconds = self._before + time.perf_counter() - self._since
         line = json.dumps({"step": step, "seconds": round(seconds, 2), **{k: _plain(v) for k, v in values.items()}}) + "\n"
@@ -125,14 +134,18 @@ def _entries(path: Path) -> list[dict[str, Any]]:
 
 
 def _parse(line: bytes) -> dict[str, Any] | None:
-    """Return a line's object; ``None`` for anything but a step with numbers."""
+    """Return a line's object; ``None`` for anything but a step, of 64 bits, with numbers that a float can hold."""
     try:
         entry = json.loads(line)
-    except ValueError:
+    except (ValueError, RecursionError):
         return None
-    if not isinstance(entry, dict) or not isinstance(entry.get("step"), int):
+    if not isinstance(entry, dict) or not isinstance(entry.get("step"), int) or abs(entry["step"]) >= 2**63:
         return None
-    return entry if all(value is None or isinstance(value, int | float) for value in entry.values()) else None
+    return entry if all(value is None or _is_number(value) for value in entry.values()) else None
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, float) or (isinstance(value, int) and abs(value) <= sys.float_info.max)
 
 
 def _plain(value: float) -> float | None:

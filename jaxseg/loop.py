@@ -61,6 +61,8 @@ class Loop:
             names = batch.pop("name")
             state, scalars = self.training.update(state, batch)
             self.report.add(step, scalars, names)
+            if step == start + 1:
+                self.report.restart_clock()  # it was compiled meanwhile
             saving = self._is_evaluated(step) or step % config.checkpoint_every == 0
             if saving or step % config.log_every == 0:
                 self.report.flush()
@@ -69,7 +71,7 @@ class Loop:
                 self.checkpoints.save(self.training.canonical(state))
             if self._is_evaluated(step):
                 found = self._score(state, step)
-            if saving or step == start + 1:
+            if saving:
                 self.report.restart_clock()
         if step < config.steps:
             self.report.flush()

@@ -87,10 +87,12 @@ class Report:
         means = {k: _mean_of_finite([s[k] for _, s in fetched]) for k in ("loss", "gradient_norm")}
         means.update({k: last[k] for k in ("skipped", "loss_scale") if k in last})
         means["learning_rate"] = self._rate(last)
-        means["images_per_second"] = self._counted * self._config.batch_size / (time.perf_counter() - self._since)
+        figures = f"loss {means['loss']:.4f}"
+        if self._counted:
+            means["images_per_second"] = self._counted * self._config.batch_size / (time.perf_counter() - self._since)
+            figures += f"  {means['images_per_second']:.1f} images/s"
         self.restart_clock()
         self.scalars(step, {f"train/{k}": v for k, v in means.items()})
-        figures = f"loss {means['loss']:.4f}  {means['images_per_second']:.1f} images/s"
         self._progress.update(self._task, figures=figures)
         self.say(f"step {step:>6}/{self._config.steps}  {figures}  learning rate {means['learning_rate']:.3g}")
 
@@ -125,18 +127,23 @@ class Report:
             status.print(line)
 
     def scalars(self, step: int, scalars: dict[str, float]) -> None:
-        """Write scalars to TensorBoard under their names, and to the run's history, where those of training have plain ones."""
-        if self._history is not None and self._events is not None:
-            self._history.add(step, {name.removeprefix("train/"): value for name, value in scalars.items()})
+        """Write scalars to TensorBoard under their names, and to the run's history, where those of training have plain ones.
+
+        What an earlier start has written of the step from which this one goes on is written again to neither.
+        """
+        plain = {name.removeprefix("train/"): value for name, value in scalars.items()}
+        if self._history is not None and self._events is not None and not self._history.holds(step, plain):
+            self._history.add(step, plain)
             self._events.scalars(step, scalars)
 
     def picture(self, step: int, name: str, picture: UInt8[np.ndarray, "h w 3"]) -> Path:
-        """Write a picture to ``<workdir>/pictures`` and to TensorBoard."""
+        """Write a picture of a split to ``<workdir>/pictures``, and to TensorBoard unless an earlier start scored this step."""
         path = self._workdir / "pictures" / f"{name}_{step:06d}.png"
         if self._events is not None:
             path.parent.mkdir(parents=True, exist_ok=True)
             visualize.save_picture(path, picture)
-            self._events.picture(step, f"{name}/predictions", picture)
+            if self._history is None or not self._history.holds(step, [f"{name}/miou"]):
+                self._events.picture(step, f"{name}/predictions", picture)
         return path
 
 

@@ -4,13 +4,15 @@ import dataclasses
 from functools import partial
 
 import chex
+import flax.linen as nn
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 from pixelwise import Pixelwise
 
-from jaxseg import optimizers, schedules
-from jaxseg.compilation import compile_training
+from jaxseg import optimizers, schedules, sharding
+from jaxseg.compilation import _quick_compilation, compile_training
 from jaxseg.config import Config
 from jaxseg.data.folder import Folder
 from jaxseg.errors import InputError
@@ -52,6 +54,19 @@ def train(config, batch, devices, steps=3):
 @pytest.fixture(scope="module")
 def alone(batch):
     return train(CONFIG, batch, 1)[0]
+
+
+def test_the_initial_state_has_the_same_bits_at_either_level_of_optimisation():
+    options = _quick_compilation(sharding.device_mesh(8, jax.devices()[:1]))
+    usual = {"xla_backend_optimization_level": 3}  # of XLA, not of these tests, which is 0
+    assert options == {"xla_backend_optimization_level": 1}
+
+    def create(key):
+        convolution = nn.Conv(32, (3, 3))
+        return convolution.init(key, jnp.zeros((1, 8, 8, 16))), nn.initializers.truncated_normal(0.02)(key, (64, 48))
+
+    quick, slow = (jax.jit(create, compiler_options=o)(jax.random.key(0)) for o in (options, usual))
+    chex.assert_trees_all_equal(jax.device_get(quick), jax.device_get(slow))
 
 
 @pytest.mark.parametrize(("devices", "fsdp"), [(2, 1), (2, 2), (4, 1), (4, 2), (4, 4), (8, 1), (8, 2), (8, 8)])

@@ -1,9 +1,5 @@
-"""What the demo page shows, and what its server refuses, without a browser; the page itself is in test_demo_page."""
+"""What the demo page shows and does with what it is given, without a browser; the page itself is in test_demo_page."""
 
-import asyncio
-import dataclasses
-import os
-import socket
 import struct
 import zlib
 
@@ -15,10 +11,9 @@ import pytest
 from PIL import Image
 from pixelwise import Pixelwise
 
-from jaxseg import crf, demo, demo_guard, demo_results, demo_settings
+from jaxseg import crf, demo, demo_results, demo_settings
 from jaxseg.config import Config
 from jaxseg.data.folder import Folder
-from jaxseg.data.limits import MAX_PIXELS
 from jaxseg.errors import InputError
 from jaxseg.inference import Predictor
 from jaxseg.refinement import RefinedPredictor
@@ -72,6 +67,12 @@ def test_what_is_chosen_is_what_is_done():
     assert demo_settings.chosen([[1.5, 0.5], True, "crf-rnn", *numbers]) == demo_settings.Settings((0.5, 1.5), True, wanted)
     with pytest.raises(InputError, match="sigma_beta of the CRF is empty: give a number, or choose the set of parameters again"):
         demo_settings.chosen([[1.0], False, "crf-rnn", 5.0, 160.0, None, *numbers[3:]])
+    with pytest.raises(InputError, match=r"No scale is chosen, .* Choose at least one scale\."):
+        demo_settings.chosen([[], False, "off", *numbers])
+    for count in (2.5, float("nan")):
+        with pytest.raises(InputError, match=rf"iterations of the CRF is {count}: give a whole number"):
+            demo_settings.chosen([[1.0], False, "crf-rnn", *numbers[:5], count, "none"])
+    assert type(demo_settings.chosen([[1.0], False, "crf-rnn", *numbers[:5], 2.0, "none"]).parameters.iterations) is int
 
 
 def test_work_without_an_end_is_refused(monkeypatch):
@@ -193,6 +194,7 @@ def test_bad_uploads_are_refused_by_name_and_without_their_folder(tmp_path, monk
         "text.png": b"no image at all",
         "cut.png": (tmp_path / "whole.png").read_bytes()[:1000],
         "empty.jpg": b"",
+        "Set the size.png": b"",
         "bomb.png": png_of(60_000, 60_000),
         "five.tif": None,
     }
@@ -202,150 +204,15 @@ def test_bad_uploads_are_refused_by_name_and_without_their_folder(tmp_path, monk
     cv2.imwrite(str(tmp_path / "five.tif"), np.zeros((4, 4, 3), np.uint8))
     for name, message in {
         "notes.txt": r"notes\.txt is no image by its name\. Upload one that ends in \.png, \.jpg",
-        "text.png": r"text\.png is not an image that jaxseg can read",
-        "cut.png": r"cut\.png is truncated or damaged",
+        "text.png": r"text\.png is not an image that jaxseg can read \(\w+\)\. Upload it as PNG or JPEG, or upload another im",
+        "cut.png": r"cut\.png is truncated or damaged \(.*\)\. Upload another image, or this one saved again\.$",
         "empty.jpg": r"empty\.jpg is truncated or damaged \(the file is empty\)",
-        "bomb.png": r"bomb\.png has 60000x60000 \(width x height\) = 3,600,000,000 pixels, more than the limit of 16,777,216",
+        "bomb.png": r"bomb\.png has 60000x60000 \(width x height\) = 3,600,000,000 pixels, more than the limit of "
+        r"16,777,216\. Upload a smaller image\.$",
         "gone.png": r"gone\.png is no longer here: uploads are deleted after a while\. Upload it again\.",
-        "five.tif": r"five\.tif has 3 channels, but num_channels is 5",
+        "five.tif": r"five\.tif has 3 channels, but the network takes 5\. Upload an image of 5 channels\.$",
+        "Set the size.png": r"Set the size\.png is truncated",
     }.items():
         with pytest.raises(InputError, match=message) as refused:
             demo_results.read_upload(tmp_path / name, 5 if name == "five.tif" else 3)
         assert str(tmp_path) not in str(refused.value)
-
-
-def ask(path, method="GET", *, headers=(), root=""):
-    """Return what the guard answers: status, headers, body; 200 where it let the request through."""
-    sent = []
-
-    async def application(scope, receive, send):
-        await send({"type": "http.response.start", "status": 200, "headers": [(b"Referrer-Policy", b"unsafe-url")]})
-        await send({"type": "http.response.body", "body": b"through"})
-
-    async def send(message):
-        sent.append(message)
-
-    scope = {"type": "http", "path": path, "method": method, "headers": list(headers), "root_path": root}
-    asyncio.run(demo_guard.Guard(application, max_upload=1000)(scope, None, send))
-    return sent[0]["status"], sent[0]["headers"], sent[1]["body"]
-
-
-@pytest.mark.parametrize("path", ["/", "/config", "/assets/x.js", "/gradio_api/queue/data", "/gradio_api/file=/tmp/x.png"])
-def test_the_guard_lets_the_page_through(path):
-    status, headers, body = ask(path)
-    assert (status, body) == (200, b"through")
-    assert dict(headers)[b"content-security-policy"].startswith(b"default-src 'self'")
-    assert b"Referrer-Policy" not in dict(headers)
-    assert dict(headers)[b"referrer-policy"] == b"no-referrer"
-
-
-@pytest.mark.parametrize(
-    "path",
-    [
-        *("/gradio_api/info", "/gradio_api/openapi.json", "/gradio_api/run/predict", "/gradio_api/call/predict", "/docs"),
-        *("/gradio_api/file=http://example.org/x.png", "/gradio_api/proxy=http://example.org", "/gradio_api/deep_link"),
-        *("/gradio_api/process_recording", "/gradio_api/runs", "/monitoring/summary", "/gradio_api/vibe-code", "/configs"),
-    ],
-)
-def test_the_guard_refuses_all_else(path):
-    status, headers, _ = ask(path)
-    assert status == 404
-    assert b"content-security-policy" in dict(headers)
-
-
-def test_the_guard_limits_what_is_sent():
-    upload, join = "/gradio_api/upload", "/gradio_api/queue/join"
-    assert ask(upload, "POST")[0] == 411
-    assert ask(upload, "POST", headers=[(b"content-length", b"1e9")])[0] == 411
-    assert ask(upload, "POST", headers=[(b"content-length", b"900")])[0] == 200
-    assert ask(upload, "POST", headers=[(b"content-length", b"1100000")])[0] == 413
-    assert ask(join, "POST", headers=[(b"content-length", b"1048577")])[0] == 413
-    assert ask(join, "POST", headers=[(b"content-length", b"1048576")])[0] == 200
-
-
-def test_the_guard_works_behind_a_proxy():
-    assert ask("/demo/config", root="/demo")[0] == 200
-    assert ask("/demo/gradio_api/info", root="/demo")[0] == 404
-
-
-def test_websockets_are_not_answered_and_the_start_is_passed_on():
-    reached = []
-
-    async def application(scope, receive, send):
-        reached.append(scope["type"])
-
-    guard = demo_guard.Guard(application, max_upload=1)
-    for kind in ("websocket", "lifespan"):
-        asyncio.run(guard({"type": kind}, None, None))
-    assert reached == ["lifespan"]
-
-
-def test_a_port_is_found_or_refused():
-    with socket.socket() as taken:
-        taken.bind(("127.0.0.1", 0))
-        taken.listen()
-        port = taken.getsockname()[1]
-        with pytest.raises(InputError, match=rf"--port {port} of 127\.0\.0\.1 cannot be used \(.*\)\. Give another --port, or 0"):
-            demo.free_port("127.0.0.1", port)
-    assert demo.free_port("127.0.0.1", port) == port
-    assert demo.free_port("127.0.0.1", 0) > 0
-    assert demo.free_port("127.0.0.1", None) in demo.PORTS
-    with pytest.raises(InputError, match="--port 70000 must be from 1 to 65535"):
-        demo.free_port("127.0.0.1", 70000)
-    with pytest.raises(InputError, match=r"--host no\.such\.host\.invalid is no address of this machine"):
-        demo.free_port("no.such.host.invalid", 0)
-
-
-def test_examples_come_from_the_split_that_training_evaluated(predictor, capsys, monkeypatch):
-    assert demo.find_examples(predictor.config, 4) == []
-    assert "examples     none: " in capsys.readouterr().err
-
-    def split(self, name):
-        return [{"name": f"{name}{i}", "image": np.full((2, 2, 3), i, np.uint8)} for i in range(9)]
-
-    monkeypatch.setattr(Folder, "split", split)
-    config = dataclasses.replace(predictor.config, eval_split="test")
-    assert [name for name, _ in demo.find_examples(config, 3)] == ["test0", "test4", "test8"]
-    assert len(demo.find_examples(config, 20)) == 9
-    assert demo.find_examples(config, 0) == []
-    assert capsys.readouterr().err == ""
-
-
-def test_old_files_go_and_new_and_kept_ones_stay(tmp_path):
-    for name in ("old/a.png", "old/kept.png", "older/b.png", "new.png"):
-        (tmp_path / name).parent.mkdir(exist_ok=True)
-        (tmp_path / name).write_bytes(b"x")
-    kept = {tmp_path / "old", tmp_path / "old" / "kept.png"}
-    for path in tmp_path.rglob("*"):
-        if path.name != "new.png":
-            os.utime(path, (0, 0))
-    demo.sweep(tmp_path, kept, 60)
-    assert {p.name for p in tmp_path.rglob("*")} == {"old", "kept.png", "older", "new.png"}  # its removal was a change of it
-    os.utime(tmp_path / "older", (0, 0))
-    demo.sweep(tmp_path, kept, 60)
-    assert {p.name for p in tmp_path.rglob("*")} == {"old", "kept.png", "new.png"}
-
-
-@pytest.mark.parametrize(
-    ("flags", "message"),
-    [
-        (("--examples", "-1"), "--examples -1 must be at least 0; 0 offers none."),
-        (("--max-mb", "0"), "--max-mb 0 must be at least 1: it is the size that an upload may have."),
-        ((), "The demo page needs Gradio: pip install 'jaxseg[demo]'."),
-    ],
-)
-def test_what_is_wrong_is_said_before_anything_is_loaded(flags, message, tmp_path, capsys, monkeypatch):
-    monkeypatch.setattr(demo.importlib.util, "find_spec", lambda name: None)
-    with pytest.raises(SystemExit) as stop:
-        demo.main(["--workdir", str(tmp_path), *flags])
-    assert stop.value.code == 1
-    assert message in " ".join(capsys.readouterr().err.split())
-
-
-def test_help_shows_an_example_and_the_limits(capsys):
-    with pytest.raises(SystemExit):
-        demo.main(["--help"])
-    said = capsys.readouterr().out
-    assert "python -m jaxseg.demo --workdir runs/setr-scenes" in said
-    assert "default: 127.0.0.1" in said
-    assert demo.MAX_PIXELS < MAX_PIXELS

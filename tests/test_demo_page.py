@@ -180,6 +180,8 @@ def test_examples_opacity_scales_flip_and_crf_change_the_picture(page):
     assert "val0: 20 x 16 pixels" in page.inner_text("#message")
     faint = after(page, lambda: page.fill("#opacity input[type=number]", "0.1"))
     assert np.abs(faint.astype(int) - first).mean() > 1
+    back = after(page, lambda: page.fill("#opacity input[type=number]", ""))
+    np.testing.assert_array_equal(back, first, "an empty field is what it was at first, and no error")
     maps = [picture(page, "confidence")]
     maps.append(after(page, page.get_by_label("0.5", exact=True).check, "confidence"))
     maps.append(after(page, page.get_by_label("Mirrored copies too").check, "confidence"))
@@ -191,6 +193,9 @@ def test_examples_opacity_scales_flip_and_crf_change_the_picture(page):
     page.fill("#crf-w1 input", "2.5")
     page.fill("#crf-iterations input", "1")
     maps.append(after(page, lambda: page.click("#segment"), "confidence"))
+    page.fill("#crf-iterations input", "2.5")
+    page.click("#segment")
+    page.get_by_text("iterations of the CRF is 2.5: give a whole number").wait_for()
     assert all(not np.array_equal(one, other) for one, other in itertools.pairwise(maps))
 
 

@@ -77,12 +77,18 @@ def test_a_run_that_is_whole_is_not_written_again(tmp_path):
 def test_no_file_and_a_damaged_line_are_named(tmp_path):
     with pytest.raises(InputError, match=r"There is no .*history.jsonl.* Train first, or give another folder"):
         read_history(tmp_path)
-    for bad in ("garbage", "[1]", '{"loss": 1}', '{"step": "1"}', '{"step": 1, "loss": "x"}'):
+    numbers = (f'{{"step": {2**63}, "loss": 1}}', f'{{"step": 1, "loss": {10**400}}}', "[" * 100_000)
+    for bad in ("garbage", "[1]", '{"loss": 1}', '{"step": "1"}', '{"step": 1, "loss": "x"}', *numbers):
         (tmp_path / "history.jsonl").write_text(f'{{"step": 1, "loss": 1}}\n{bad}\n{{"step": 3, "loss": 1}}\n')
         with pytest.raises(InputError, match=r"Line 2 of .* is damaged .*a whole number as step is needed. Delete that line"):
             read_history(tmp_path)
     run(tmp_path, 3, [])
     assert read_history(tmp_path)["loss"].steps.tolist() == [1, 3], "a run that goes on leaves it out"
+
+
+def test_empty_lines_are_nothing(tmp_path):
+    (tmp_path / "history.jsonl").write_text('\n{"step": 1, "loss": 1}\n \n{"step": 3, "loss": 1}\n\n')
+    assert read_history(tmp_path)["loss"].steps.tolist() == [1, 3]
 
 
 def test_a_full_disk_is_said_with_the_name_of_the_file(tmp_path):

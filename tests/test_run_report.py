@@ -1,10 +1,7 @@
 """report.html: what it says, that nothing in it is taken for markup, and that it asks nothing of the network."""
 
 import base64
-import dataclasses
 import hashlib
-import html.parser
-import io
 import json
 import re
 import tomllib
@@ -12,101 +9,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from PIL import Image
+from run_report_page import SCRIPT, Page, Patches, Reader, config, decoded, written
 
-from jaxseg import describe, run_report, visualize
-from jaxseg.config import Config
+from jaxseg import run_report, visualize
 from jaxseg.evaluation import evaluate
-from jaxseg.history import Curve, History
-from jaxseg.inference import Predictor
-from jaxseg.metrics import ConfusionMatrix
+from jaxseg.history import History
 from jaxseg.models import UNet
 from jaxseg.models.wnet import WNet
-from jaxseg.run_report import charts, pictures, tables
-from jaxseg.run_report.settings import settings
-
-SCRIPT = "<script>alert(1)</script>"
-VOID_ELEMENTS = {"meta", "link", "img", "br", "hr", "input"}
-
-
-class Page(html.parser.HTMLParser):
-    """A page's elements, checked for being closed in their order, and its text."""
-
-    def __init__(self, path):
-        super().__init__(convert_charrefs=True)
-        self.open, self.elements, self.text = [], [], []
-        self.source = Path(path).read_text(encoding="utf-8")
-        self.feed(self.source)
-        self.close()
-        assert not self.open, f"never closed: {self.open}"
-
-    def handle_starttag(self, tag, attrs):
-        assert len({name for name, _ in attrs}) == len(attrs), f"{tag} has an attribute twice"
-        self.elements.append((tag, dict(attrs)))
-        if tag not in VOID_ELEMENTS:
-            self.open.append(tag)
-
-    def handle_startendtag(self, tag, attrs):
-        self.elements.append((tag, dict(attrs)))
-
-    def handle_endtag(self, tag):
-        assert self.open, f"</{tag}> closes nothing"
-        assert self.open.pop() == tag
-
-    def handle_data(self, data):
-        if self.open[-1:] not in (["script"], ["style"]):
-            self.text.append(data)
-
-    def all(self, tag):
-        return [attrs for name, attrs in self.elements if name == tag]
-
-    @property
-    def words(self):
-        return " ".join(" ".join(self.text).split())
-
-
-@dataclasses.dataclass(frozen=True)
-class Patches:
-    """Images of several sizes of which every pixel says its label; the last is wholly void."""
-
-    class_names: tuple[str, ...] = ("sky", SCRIPT, "\"tree\" & 'bush'")
-    num_channels: int = 1
-    palette: tuple[tuple[int, int, int], ...] = ((0, 0, 0), (9, 9, 9), (99, 99, 99))
-    root: str = "</script><img src=x onerror=alert(2)>"
-    count: int = 12
-
-    def split(self, name):
-        rng = np.random.default_rng(0)
-        examples = []
-        for i in range(self.count):
-            label = rng.integers(0, len(self.class_names), (6 + i % 2, 8)).astype(np.uint8)
-            image = label[..., None].copy()
-            image[:, : i // 2] = (image[:, : i // 2] + 1) % len(self.class_names)  # the more of it is wrong, the later
-            label[0] = 255 if i < self.count - 1 else label[0]
-            examples.append({"image": image, "label": label, "name": f"<b>{i}"})
-        examples[-1]["label"][:] = 255
-        return examples
-
-
-class Reader(Predictor):
-    """Answers with what the image says."""
-
-    def labels(self, images):
-        return images[..., 0].copy()
-
-
-def config(**fields):
-    given = {"model": UNet(num_classes=3), "data": Patches(), "crop_size": (6, 8), "steps": 8, "batch_size": 1}
-    return Config(**{"eval_batch_size": 4, **given, **fields})
-
-
-def written(workdir, made, step=8):
-    predictor = Reader(made, {})
-    examples = made.data.split("val")
-    workdir.mkdir(exist_ok=True)
-    path = workdir / "report.html"
-    run_report.write(path, workdir, predictor, examples, evaluate(predictor, examples), step=step, split="val")
-    return Page(path)
+from jaxseg.run_report import tables
 
 
 @pytest.fixture(scope="module")
@@ -226,11 +136,6 @@ def test_the_best_and_the_worst_images_are_drawn(page):
     np.testing.assert_array_equal(errors, visualize.error_map(prediction, label))
 
 
-def decoded(attrs):
-    with Image.open(io.BytesIO(base64.b64decode(attrs["src"].partition("base64,")[2]))) as picture:
-        return np.asarray(picture.convert("RGB"))
-
-
 def test_segments_are_named(tmp_path):
     made = config(model=WNet(num_classes=5), match_classes=True)
     assert f"segment 1 {SCRIPT}" in written(tmp_path, made).words
@@ -247,39 +152,10 @@ def test_a_run_without_a_history_and_without_a_record_has_a_page(tmp_path):
     (tmp_path / "checkpoints" / "8").mkdir(parents=True)
     (tmp_path / "checkpoints" / "miou.json").write_text("[]")
     page = written(tmp_path, config(), step=3)
-    assert f"There is no {tmp_path / 'history.jsonl'}" in page.words
+    assert "This run was trained before history.jsonl was kept. " in page.words
     assert "Training 3 of 8 steps of 1 images" in page.words
     assert "miou.json, which says which checkpoint is the best, cannot be parsed" in page.words
     assert page.all("img")
-
-
-def many(classes):
-    rng = np.random.default_rng(0)
-    counts = rng.integers(0, 30, (classes, classes + 1)).astype(np.uint64)
-    counts[:, -1] = 0
-    counts[np.arange(classes), np.arange(classes)] += np.uint64(40 * classes)
-    return counts, tuple(f"class number {i}" for i in range(classes))
-
-
-def test_many_classes_stay_small():
-    counts, names = many(150)
-    found = tables.confusion(counts, names)
-    assert not found.rows
-    assert 150 <= len(found.cells) <= tables.MOST_CELLS + 150
-    assert {(cell.row, cell.column) for cell in found.cells} >= {(i, i) for i in range(150)}
-    assert len(found.largest) == 20
-    wrong = counts[:, :150] - np.diag(np.diagonal(counts[:, :150]))
-    assert [cell.pixels for cell in found.largest] == np.sort(wrong.ravel())[::-1][:20].tolist()
-    assert all(cell.row != cell.column for cell in found.largest)
-
-
-def test_predictions_that_are_no_class_have_a_column():
-    counts = np.array([[3, 0, 1], [0, 0, 0]], np.uint64)
-    found = tables.confusion(counts, ("a", "b"))
-    assert found.names == ("a", "b", "no class")
-    assert [[cell.share for cell in row] for row in found.rows] == [[0.75, 0, 0.25], [0, 0, 0]]
-    assert [(cell.row, cell.column, cell.pixels) for cell in found.largest] == [(0, 2, 1)]
-    assert tables.confusion(np.array([[3, 0, 0], [0, 0, 0]], np.uint64), ("a", "b")).names == ("a", "b")
 
 
 def test_a_class_that_is_absent_is_a_dash(tmp_path):
@@ -296,59 +172,6 @@ def test_a_class_that_is_absent_is_a_dash(tmp_path):
     assert "d - - - - 0.00" in Page(tmp_path / "r.html").words
 
 
-def test_large_images_are_made_smaller():
-    rng = np.random.default_rng(0)
-    label = rng.integers(0, 3, (900, 1600)).astype(np.uint8)
-    example = {"image": rng.integers(0, 256, (900, 1600, 1)).astype(np.uint8), "label": label, "name": "noise"}
-    made = config()
-    predictor = Reader(made, {})
-    found = dataclasses.replace(evaluate(predictor, made.data.split("val")[:1]), confusion=ConfusionMatrix.empty(3))
-    shown = pictures._shown(predictor, {**example, "image": label[..., None]}, found, 0)
-    assert [decoded({"src": source}).shape[:2] for _, source in shown.pictures] == [(202, 360)] * 4
-    assert sum(len(source) for _, source in shown.pictures) < 5e6 / 8 / 2, "noise compresses worst"
-
-
-@pytest.mark.parametrize(
-    ("low", "high", "expected"),
-    [
-        (0, 1, [0, 0.2, 0.4, 0.6, 0.8, 1]),
-        (0, 0, [0, 0.2, 0.4, 0.6, 0.8, 1]),
-        (5, 5, [0, 1, 2, 3, 4, 5]),
-        (-3, 97, [-20, 0, 20, 40, 60, 80, 100]),
-    ],
-)
-def test_ticks_are_round_and_enclose(low, high, expected):
-    assert charts.ticks(low, high) == pytest.approx(expected)
-
-
-@pytest.mark.parametrize("scale", [1e-12, 1e-5, 1, 1e7])
-@pytest.mark.parametrize("count", [1, 2, 40, 1000])
-def test_curves_stay_in_their_axes(count, scale):
-    rng = np.random.default_rng(count)
-    curve = Curve(np.arange(1, count + 1) * 10, np.exp(rng.normal(size=count) * 3) * scale)
-    for log in (False, True):
-        chart = charts.draw("x", {"x": curve}, log=log, from_zero=not log)
-        points = np.array([point[:2] for point in chart.lines[0].points])
-        assert len(points) == min(count, charts.MOST_POINTS)
-        assert (points[:, 0] >= charts.LEFT).all()
-        assert (points[:, 0] <= charts.WIDTH - charts.RIGHT).all()
-        assert (points[:, 1] >= charts.TOP).all()
-        assert (points[:, 1] <= charts.HEIGHT - charts.BOTTOM).all()
-        assert bool(chart.lines[0].band) == (count > charts.MOST_POINTS)
-        assert 2 <= len(chart.y_ticks) <= 12
-        assert chart.x_ticks[0][1] == "0"
-    assert charts.draw("x", {"x": Curve(np.arange(3), np.full(3, np.nan))}) is None
-
-
-def test_a_curve_of_several_values_a_point_says_so():
-    chart = charts.draw("Loss", {"loss": Curve(np.arange(600), np.tile([1.0, 3.0], 300))})
-    assert chart.note == "means, with their range"
-    assert chart.lines[0].points[0][2] == "loss, steps 0 to 1: 2"
-    spread = charts.draw("Loss", {"loss": Curve(np.arange(2), np.array([0.01, 1.0]))}, log=True)
-    assert spread.note == "logarithmic"
-    assert [text for _, text in spread.y_ticks] == ["0.01", "0.1", "1"]
-
-
 def test_an_installation_has_all_parts_of_the_page():
     """``pip install`` of a wheel copies Python alone but for what pyproject.toml names."""
     root = Path(__file__).parents[1]
@@ -357,20 +180,3 @@ def test_an_installation_has_all_parts_of_the_page():
     parts = {path for path in folder.rglob("*") if path.is_file() and path.suffix not in (".py", ".pyc")}
     assert {path.suffix for path in parts} == {".html", ".css", ".js"}
     assert parts == {path for pattern in named for path in folder.glob(pattern)}
-
-
-def test_a_config_becomes_a_tree():
-    tree = settings(describe.to_json(config(loss=_loss())))
-    parts = {part.name: part for part in tree.parts}
-    assert parts["crop_size"].text == "(6, 8)"
-    assert parts["loss"].text.startswith("sum_of_losses(terms=")
-    assert parts["model"].origin == "jaxseg.models.unet"
-    assert {part.name: part.text for part in parts["model"].parts}["dtype"] == "float32"
-    assert parts["load_size"].text == "None"
-    assert len(tree.text) <= 160
-
-
-def _loss():
-    from jaxseg import losses
-
-    return losses.weighted_sum((1.0, losses.cross_entropy), (0.5, losses.dice))

@@ -112,10 +112,12 @@ def draw(
 def ticks(low: float, high: float, count: int = 5) -> list[float]:
     """Return round numbers that enclose a range: steps of 1, 2 or 5 times a power of ten, about ``count`` of them.
 
+    Ends that differ by rounding alone, a billionth part of them, are one value, and the range goes from it to 0.
+
     >>> ticks(0.3, 0.87)
     [0.2, 0.4, 0.6, 0.8, 1.0]
     """
-    if not high > low:
+    if high - low <= 1e-9 * max(abs(low), abs(high)):
         low, high = (min(low, 0.0), max(high, 0.0)) if low else (0.0, 1.0)
     rough = (high - low) / count
     power = 10.0 ** math.floor(math.log10(rough))

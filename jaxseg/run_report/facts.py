@@ -7,11 +7,11 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from jaxseg import checkpoint_files
+from jaxseg import checkpoint_files, describe
 from jaxseg.checkpoint_ranking import Ranking
 from jaxseg.config import Config
 from jaxseg.errors import InputError
-from jaxseg.history import Curve, read_history
+from jaxseg.history import NAME, Curve, read_history
 from jaxseg.run_record import read_record
 from jaxseg.run_report.charts import Chart, draw
 from jaxseg.run_report.tables import percent
@@ -27,12 +27,30 @@ HEADLINES = (
 
 
 def curves_of(workdir: Path) -> tuple[dict[str, Curve], str]:
-    """Return the curves of a run, and why there are none where that is so."""
+    """Return the curves of a run, and why there are none where that is so, without the place where the run lies."""
+    path = workdir.expanduser() / NAME
+    if not path.is_file():
+        events = (workdir.expanduser() / "tensorboard").is_dir()
+        return {}, f"This run was trained before {NAME} was kept" + ("; its curves are in tensorboard/." if events else ".")
     try:
         found = read_history(workdir)
     except InputError as error:
-        return {}, str(error)
+        return {}, str(error).replace(str(path), NAME)
     return found, "" if found else "Nothing was logged yet."
+
+
+def trained_split(workdir: Path, curves: Mapping[str, Curve], config: Config) -> str:
+    """Return the split that training evaluated, which the curves and the ranking are of, whatever this report is of.
+
+    The run's own config.json says it, or else its curves; the config, which may have been overridden, comes last.
+    """
+    names = [name.removesuffix("/miou") for name in curves if name.endswith("/miou")]
+    try:
+        stored = describe.read_json(workdir / "config.json")
+    except (InputError, OSError):
+        stored = None
+    own = stored.get("eval_split") if isinstance(stored, dict) else None
+    return next((name for name in (own, *names[-1:]) if isinstance(name, str)), config.eval_split)
 
 
 def charts(curves: Mapping[str, Curve], split: str) -> tuple[Chart, ...]:
@@ -75,20 +93,20 @@ def facts(
         ("Network", type(config.model).__name__ + (f", {counted:,} parameters" if isinstance(counted, int) else "")),
         ("Data", _data(config, record.get("images"))),
         ("Training", _training(config, curves, step, record.get("images"))),
-        ("Time", _time(curves, starts)),
+        ("Time", _time(config, curves, starts)),
         ("Devices", str(last.get("devices", "")) + _processes(last)),
         ("Versions", ", ".join(f"{name} {last[name]}" for name in ("jaxseg", "jax", "flax") if name in last)),
-        ("Begun", moment(starts[0].get("time")) if starts else ""),
+        ("Begun", moment(starts[0].get("time")) if starts and not _first(starts) else ""),
         ("Scores", f"of step {step:,}, on {images:,} {split} images"),
-        ("Best checkpoint", best(workdir, config, step)),
+        ("Best checkpoint", best(workdir, trained_split(workdir, curves, config), step)),
         ("Report made", moment(datetime.datetime.now(datetime.UTC).isoformat())),
         ("Command", str(last.get("command") or "")),
     ]
     return [(name, text) for name, text in lines if text]
 
 
-def best(workdir: Path, config: Config, step: int) -> str:
-    """Say which checkpoint that is there has the highest mIoU on the split that training evaluates, and how to see it here."""
+def best(workdir: Path, split: str, step: int) -> str:
+    """Say which checkpoint that is there has the highest mIoU on the split that training evaluated, and how to see it here."""
     folder = workdir / "checkpoints"
     steps = checkpoint_files.steps(folder)
     try:
@@ -99,7 +117,7 @@ def best(workdir: Path, config: Config, step: int) -> str:
     miou = None if found is None else ranking.miou(found)
     if miou is None:
         return ""
-    text = f"step {found:,}: mIoU {percent(100 * miou)} % on {config.eval_split}"
+    text = f"step {found:,}: mIoU {percent(100 * miou)} % on {split}"
     if found == step:
         return f"{text}, this one"
     return f"{text}. Its report: python -m jaxseg.report --workdir {shlex.quote(str(workdir))} --checkpoint {found}"
@@ -123,11 +141,23 @@ def _training(config: Config, curves: Mapping[str, Curve], step: int, images: An
     return text + (f"; {skipped:.0f} steps were skipped" if skipped > 0 else "")
 
 
-def _time(curves: Mapping[str, Curve], starts: list[dict[str, Any]]) -> str:
+def _time(config: Config, curves: Mapping[str, Curve], starts: list[dict[str, Any]]) -> str:
     if "seconds" not in curves:
         return ""
     text = duration(float(curves["seconds"].values[-1]))
-    return text if len(starts) < 2 else f"{text}, in {len(starts)} starts"
+    trained = sum(_step(start) < config.steps for start in starts)  # others found the run finished
+    text += f", in {trained} starts" if trained > 1 else ""
+    unknown = _first(starts)  # an older version, which noted neither time nor starts, trained these steps
+    return f"{text}, since step {unknown:,}" if unknown and curves["seconds"].steps[0] >= unknown else text
+
+
+def _step(start: dict[str, Any]) -> int:
+    step = start.get("step")
+    return step if isinstance(step, int) else 0
+
+
+def _first(starts: list[dict[str, Any]]) -> int:
+    return _step(starts[0]) if starts else 0
 
 
 def moment(text: Any) -> str:

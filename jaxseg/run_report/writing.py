@@ -2,6 +2,7 @@
 
 import base64
 import contextlib
+import errno
 import hashlib
 import shlex
 from collections.abc import Sequence
@@ -76,7 +77,7 @@ def write(
         "headlines": [(title, 100 * found.scores[key]) for key, title in facts.HEADLINES],
         "step": step,
         "split": split,
-        "charts": facts.charts(curves, config.eval_split),
+        "charts": facts.charts(curves, facts.trained_split(workdir, curves, config)),
         "without_curves": without_curves,
         "classes": tables.class_rows(found.scores, counts, names, palette),
         "confusion": tables.confusion(counts, names),
@@ -92,9 +93,9 @@ def write(
     try:
         workdirs.write_text(path, page)
     except OSError as error:
-        raise InputError(
-            f"{path} cannot be written ({error.strerror}). Make room there, or give another place: --output FILE."
-        ) from error
+        full = error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+        remedy = "Make room there, or give another place" if full else "Give another place"
+        raise InputError(f"{path} cannot be written ({error.strerror}). {remedy}: --output FILE.") from error
 
 
 def render(content: dict[str, Any]) -> str:
