@@ -1,8 +1,10 @@
 """Runs notebooks and writes them back with what they show: ``python colab/execute.py colab/losses.ipynb``, or all without a name.
 
-Each gets the install cell of ``install_cell.py``. What differs from run to run, such as times, is not kept.
+Each gets the install cell of ``install_cell.py``. What differs from run to run, such as times, is not kept. Only here are the
+pictures written that the README takes from a notebook.
 """
 
+import os
 import sys
 from pathlib import Path
 
@@ -45,5 +47,6 @@ def execute(path: Path) -> None:
 
 
 if __name__ == "__main__":
+    os.environ["PICTURES"] = str(FOLDER.resolve().parent / "pictures")  # the kernel inherits it
     for name in sys.argv[1:] or sorted(FOLDER.glob("*.ipynb")):
         execute(Path(name))

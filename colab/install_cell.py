@@ -4,6 +4,7 @@ import importlib
 import os
 import subprocess
 import sys
+from importlib.metadata import version
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -28,6 +29,11 @@ def clone(folder):
     return folder
 
 
+def pinned():
+    """Returns the JAX that is there, for pip to leave it: another would not fit the runtime's plugin for its TPU or GPU."""
+    return [f"{name}=={version(name)}" for name in ("jax", "jaxlib") if find_spec(name)]
+
+
 def install():
     """Calls pip for what cannot be imported; where all is there, does nothing."""
     wanted = [] if find_spec("matplotlib") else ["matplotlib>=3.9"]
@@ -35,7 +41,7 @@ def install():
     if found is None or found.origin is None:  # a folder that is only named jaxseg has no origin
         here, cloned = Path.cwd(), Path.cwd() / "jaxseg-checkout"
         checkout = next((folder for folder in (here, *here.parents, cloned) if is_checkout(folder)), None) or clone(cloned)
-        wanted += ["-e", str(checkout)]
+        wanted += ["-e", str(checkout), *pinned()]
         sys.path.insert(0, str(checkout))  # a kernel that runs already does not see an editable installation
     if wanted:
         subprocess.run([sys.executable, "-m", "pip", "install", "--quiet", *wanted], check=True)

@@ -40,7 +40,7 @@ EXAMPLE = """examples:
 The same command again goes on from the last checkpoint. Ctrl-C and SIGTERM save one first; a second Ctrl-C does not."""
 
 
-def train(config: Config, workdir: Path, init: str | None = None, command: Sequence[str] = ()) -> dict[str, Any]:
+def train(config: Config, workdir: str | Path, init: str | None = None, command: Sequence[str] = ()) -> dict[str, Any]:
     """Train, or go on training, until ``config.steps``.
 
     Args:
@@ -57,6 +57,7 @@ def train(config: Config, workdir: Path, init: str | None = None, command: Seque
         InputError: for bad data, a ``workdir`` of another run or one that cannot be written, or a loss that is not finite.
         Interrupted: after SIGTERM or SIGINT, when the step is done and saved.
     """
+    workdir = Path(workdir)
     workdirs.open_run(workdir, config)
     examples, validation = open_data(config)
     training, state, schedule = compile_training(config)

@@ -1,5 +1,6 @@
 """The notebooks run, install what is missing the same way, and are committed with what they show and nothing else."""
 
+import importlib.metadata
 import importlib.util
 import os
 import re
@@ -19,32 +20,39 @@ NOTEBOOKS = sorted(FOLDER.glob("*.ipynb"))
 INSTALL = (FOLDER / "install_cell.py").read_text()
 #: What replaces the settings of the cell tagged `parameters` here, so that a notebook is run through but learns little.
 SMALL = {
-    "history_of_segmentation": {"STEPS": 1},
+    "history_of_segmentation": {"STEPS": 0},
     "losses": {"STEPS": 10},
     "own_data": {
-        "IMAGES": (16, 4),
-        "STEPS": 8,
-        "BINARY_STEPS": 4,
+        "IMAGES": (8, 3),
+        "SIZE": (48, 64),
+        "STEPS": 2,
+        "BINARY_STEPS": 2,
         "WIDTH": 4,
         "DEPTH": 2,
-        "SAMPLES": 3,
-        "LARGE": (96, 192),
+        "SAMPLES": 2,
+        "LARGE": (48, 96),
     },
     "train_tpu": {
         "UPLOAD": False,
-        "STEPS": 8,
+        "STEPS": 4,
         "SCENES": (16, 4),
-        "LOG_EVERY": 2,
+        "LOG_EVERY": 1,
         "CHANGES": {"unet": ["model.width=4", "model.depth=2"], "setr": ["model.backbone.depth=1"]},
         "TIMED_STEPS": 1,
     },
 }
+#: A cell that follows the last one then. Compiling a training step for each network was most of the history's time: one will do.
+MORE = {"history_of_segmentation": "train(models.UNet(num_classes=3, width=2, depth=1), images[:8], labels[:8], steps=1)"}
 
 each_notebook = pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
 
 
 def code_cells(path):
     return [cell for cell in nbformat.read(path, as_version=4).cells if cell.cell_type == "code"]
+
+
+def markdown_of(path):
+    return "\n".join(cell.source for cell in nbformat.read(path, as_version=4).cells if cell.cell_type == "markdown")
 
 
 def execute(path, folder, settings):
@@ -55,6 +63,7 @@ def execute(path, folder, settings):
         assert not unknown, f"{path.name} has no such settings: {unknown}"
         replaced = "\n".join(f"{name} = {value!r}" for name, value in settings.items())
         notebook.cells.insert(at + 1, nbformat.v4.new_code_cell(replaced))
+        notebook.cells.append(nbformat.v4.new_code_cell(MORE.get(path.stem, "")))
     client = nbclient.NotebookClient(notebook, timeout=900, kernel_name="python3", resources={"metadata": {"path": str(folder)}})
     client.execute()
     return notebook
@@ -67,8 +76,13 @@ def test_found_the_notebooks():
 
 @each_notebook
 @pytest.mark.filterwarnings("ignore")  # of the notebook's kernel and its messages
-def test_a_notebook_runs_with_small_settings(path, tmp_path):
-    execute(path, tmp_path, SMALL.get(path.stem))
+def test_a_notebook_runs_with_small_settings(path, tmp_path, monkeypatch):
+    # Several devices, but no more than show that it works on them: each costs time to compile for.
+    monkeypatch.setenv("XLA_FLAGS", os.environ["XLA_FLAGS"] + " --xla_force_host_platform_device_count=2")
+    for name in ("colab", "pictures"):  # as in a checkout, whose pictures a reader's run leaves alone
+        (tmp_path / name).mkdir()
+    execute(path, tmp_path / "colab", SMALL.get(path.stem))
+    assert not list((tmp_path / "pictures").iterdir())
 
 
 @pytest.mark.slow
@@ -114,6 +128,16 @@ def test_there_is_one_address():
     assert address == project.get("urls", {}).get("Repository", "")
 
 
+def test_the_commands_of_own_data_read_runs_that_they_made():
+    (commands,) = re.findall(r"```\n(python -m jaxseg\.train .*?)```", markdown_of(FOLDER / "own_data.ipynb"), re.DOTALL)
+    made = set()
+    for line in commands.splitlines():
+        (workdir,) = re.findall(r"--workdir (\S+)", line)
+        made |= {workdir} if "jaxseg.train" in line else set()
+        assert workdir in made, line
+    assert not made & {"runs/street", "runs/vehicles"}, "these are the notebook's own"
+
+
 @pytest.fixture
 def calls(monkeypatch, tmp_path):
     """Makes a bare place without jaxseg, and notes what the cell would run there."""
@@ -129,7 +153,13 @@ def calls(monkeypatch, tmp_path):
     monkeypatch.setattr(sys, "path", list(sys.path))
     monkeypatch.delenv("JAXSEG_REPOSITORY", raising=False)
     monkeypatch.chdir(tmp_path)
+    installed = {"jax": "0.9.1", "jaxlib": "0.9.0"}
+    monkeypatch.setattr(importlib.metadata, "version", lambda name: installed[name])
     return noted
+
+
+#: What a runtime came with stays: its plugin for a TPU or GPU fits no other.
+PINNED = ["jax==0.9.1", "jaxlib==0.9.0"]
 
 
 def pretend(monkeypatch, **specs):
@@ -159,7 +189,7 @@ def test_in_a_checkout_that_is_installed(calls, monkeypatch, tmp_path, spec):
     monkeypatch.chdir(tmp_path / "colab")
     pretend(monkeypatch, jaxseg=spec)
     run_install_cell()
-    assert calls == [[sys.executable, "-m", "pip", "install", "--quiet", "-e", str(tmp_path)]]
+    assert calls == [[sys.executable, "-m", "pip", "install", "--quiet", "-e", str(tmp_path), *PINNED]]
     assert sys.path[0] == str(tmp_path)
 
 
@@ -171,7 +201,7 @@ def test_elsewhere_the_repository_is_cloned_and_installed(calls, monkeypatch, tm
     place = str(tmp_path / "jaxseg-checkout")
     assert calls == [
         ["git", "clone", "--quiet", "--depth", "1", "https://example.org/jaxseg", place],
-        [sys.executable, "-m", "pip", "install", "--quiet", "-e", place],
+        [sys.executable, "-m", "pip", "install", "--quiet", "-e", place, *PINNED],
     ]
 
 
@@ -181,7 +211,14 @@ def test_a_second_run_takes_what_was_cloned(calls, monkeypatch, tmp_path):
     (place / "pyproject.toml").write_text('[project]\nname = "jaxseg"\n')
     pretend(monkeypatch, jaxseg=None)
     run_install_cell()
-    assert calls == [[sys.executable, "-m", "pip", "install", "--quiet", "-e", str(place)]]
+    assert calls == [[sys.executable, "-m", "pip", "install", "--quiet", "-e", str(place), *PINNED]]
+
+
+def test_where_no_jax_is_pip_chooses_one(calls, monkeypatch, tmp_path):
+    (tmp_path / "pyproject.toml").write_text('[project]\nname = "jaxseg"\n')
+    pretend(monkeypatch, jaxseg=None, jax=None, jaxlib=None)
+    run_install_cell()
+    assert calls == [[sys.executable, "-m", "pip", "install", "--quiet", "-e", str(tmp_path)]]
 
 
 def test_without_an_address_the_error_says_what_to_set(calls, monkeypatch):

@@ -57,7 +57,7 @@ def test_a_run_that_starts_from_nothing_has_no_statistics_to_freeze(tmp_path):
     config = load(str(Path(__file__).parents[2] / "configs/deeplab_v3.py:os8"), [f"data.root={tmp_path}", "data.train_size=8"])
     config = dataclasses.replace(config, data=dataclasses.replace(config.data, val_size=1, test_size=1))
     with pytest.raises(InputError, match=r"starts from nothing: .* Start it from a trained network with --init RUN"):
-        train.train(config, tmp_path / "run")
+        train.train(config, str(tmp_path / "run"))  # which may be a string too
 
 
 def test_a_network_without_batch_norm_has_nothing_to_freeze():
