@@ -2,6 +2,7 @@
 
 import gc
 import os
+import resource
 
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
 # The suite compiles many small programs and runs each a few times: without LLVM's optimizations, and with the older kernels of
@@ -22,3 +23,12 @@ gc.set_threshold(100_000, 20, 100)
 def _strict_ranks():
     with jax.numpy_rank_promotion("raise"):
         yield
+
+
+@pytest.fixture
+def file_size_limit():
+    """A function that makes every file of this process fail beyond some bytes, as a full disk does."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    yield lambda size: resource.setrlimit(resource.RLIMIT_FSIZE, (size, hard))
+    resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    gc.collect()  # of what could not be written Orbax drops the rest, which Python reports: in this test, not in a later one

@@ -186,14 +186,6 @@ def test_evaluation_refuses_a_damaged_checkpoint_and_names_the_others(tmp_path):
     assert restore_variables(tmp_path, "3")[1] == 3
 
 
-@pytest.fixture
-def file_size_limit():
-    """A function that makes every file of this process fail beyond some bytes, as a full disk does."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
-    yield lambda size: resource.setrlimit(resource.RLIMIT_FSIZE, (size, hard))
-    resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
-
-
 #: TensorStore wakes tasks of an event loop that Orbax has closed when one of them failed.
 late = pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 

@@ -91,17 +91,14 @@ def test_empty_lines_are_nothing(tmp_path):
     assert read_history(tmp_path)["loss"].steps.tolist() == [1, 3]
 
 
-def test_a_full_disk_is_said_with_the_name_of_the_file(tmp_path):
+def test_a_full_disk_is_said_with_the_name_of_the_file(tmp_path, file_size_limit):
     history = History(tmp_path, 0)
-    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (100, limits[1]))
-    try:
-        history.add(1, {"loss": 1.0})
-        history.add(2, {"loss": 1.0})
-        with pytest.raises(OSError, match="File too large") as error:
-            history.add(3, {"loss": 1.0})
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    file_size_limit(100)
+    history.add(1, {"loss": 1.0})
+    history.add(2, {"loss": 1.0})
+    with pytest.raises(OSError, match="File too large") as error:
+        history.add(3, {"loss": 1.0})
+    file_size_limit(resource.RLIM_INFINITY)
     assert error.value.filename == str(tmp_path / "history.jsonl")
     history.close()
     assert os.path.getsize(tmp_path / "history.jsonl") == 100, "a line is cut off, as on a disk that is full"

@@ -156,14 +156,6 @@ def until(condition):
         time.sleep(0.01)
 
 
-@pytest.fixture
-def file_size_limit():
-    """A function that makes every file of this process fail beyond some bytes, as a full disk does."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
-    yield lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (1500, hard))
-    resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
-
-
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 def test_a_disk_that_is_full_stops_the_run_and_keeps_the_last_good_checkpoint(
     data, alone, tmp_path, capsys, at_step, monkeypatch, file_size_limit
@@ -171,12 +163,12 @@ def test_a_disk_that_is_full_stops_the_run_and_keeps_the_last_good_checkpoint(
     workdir = tmp_path / "run"
     before = workdir / "checkpoints" / "4"
     monkeypatch.setattr(train.Report, "scalars", lambda *_: None)  # whose file would be the first that fails
-    at_step(7, lambda: (until(before.is_dir), file_size_limit()))
+    at_step(7, lambda: (until(before.is_dir), file_size_limit(1500)))
     said = stops(command(data, workdir), capsys, 1)
     assert f"Error: The checkpoint of step 8 cannot be written to {workdir / 'checkpoints'}: File too large." in said
     assert "The last good one is step 4; it stays. One takes 0." in said
     assert "Make room, or the folder writable, and give the same command again: it goes on from there." in said
-    resource.setrlimit(resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY, resource.getrlimit(resource.RLIMIT_FSIZE)[1]))
+    file_size_limit(resource.RLIM_INFINITY)
     monkeypatch.undo()
     train.main(command(data, workdir))
     said = " ".join(capsys.readouterr().err.split())
@@ -187,7 +179,7 @@ def test_a_disk_that_is_full_stops_the_run_and_keeps_the_last_good_checkpoint(
 
 def test_a_disk_that_is_full_between_two_checkpoints_stops_the_run(data, tmp_path, capsys, at_step, file_size_limit):
     """TensorBoard's file is the first that cannot grow; nothing waits for it for ever."""
-    at_step(5, file_size_limit)
+    at_step(5, lambda: file_size_limit(1500))
     more = ("--set", "log_every=1", "--set", "checkpoint_every=1000", "--set", "eval_every=1000")
     said = stops(command(data, tmp_path / "run", *more), capsys, 1)
     assert re.search(r"Error: .* cannot be written: File too large\. Make room there, and give the same command again", said)
