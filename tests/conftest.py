@@ -26,9 +26,15 @@ def _strict_ranks():
 
 
 @pytest.fixture
-def file_size_limit():
+def collected():
+    """Ends a test with a collection: what Orbax drops of a write that failed, Python reports then and not in a later test."""
+    yield
+    gc.collect()
+
+
+@pytest.fixture
+def file_size_limit(collected):
     """A function that makes every file of this process fail beyond some bytes, as a full disk does."""
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
     yield lambda size: resource.setrlimit(resource.RLIMIT_FSIZE, (size, hard))
     resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
-    gc.collect()  # of what could not be written Orbax drops the rest, which Python reports: in this test, not in a later one

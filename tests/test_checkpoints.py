@@ -226,6 +226,7 @@ def test_what_cannot_be_written_is_said_and_the_last_good_one_stays(call, tmp_pa
 
 
 @late
+@pytest.mark.usefixtures("collected")
 def test_a_folder_that_cannot_be_written_is_said_at_once(tmp_path, monkeypatch):
     checkpoints = Checkpoints(tmp_path)
     monkeypatch.setattr("os.makedirs", refuse)  # which is what Orbax makes the step's folder with
